@@ -1,0 +1,52 @@
+"""River, the Postgres job queue, as a Django reusable app."""
+
+from django_river.enqueue import JobFunction, JobRequest, enqueue_many, job
+from django_river.exceptions import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    DefinitionError,
+    JobCancel,
+    JobDiscard,
+    JobInterrupted,
+    JobSnooze,
+    JobTimeout,
+    RiverError,
+    UnknownQueue,
+)
+from django_river.jobs.context import JobContext
+from django_river.jobs.retry import DefaultRetry, ExponentialRetry, Failure, FixedRetry, NoRetry, RetryOn
+from django_river.jobs.states import State
+from django_river.jobs.unique import Unique
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # Definition
+    "job",
+    "JobContext",
+    "JobFunction",
+    "State",
+    "Unique",
+    # Enqueue
+    "JobRequest",
+    "enqueue_many",
+    # What a job may raise
+    "JobCancel",
+    "JobDiscard",
+    "JobInterrupted",
+    "JobSnooze",
+    "JobTimeout",
+    # Retry policies
+    "DefaultRetry",
+    "ExponentialRetry",
+    "Failure",
+    "FixedRetry",
+    "NoRetry",
+    "RetryOn",
+    # Errors
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "DefinitionError",
+    "RiverError",
+    "UnknownQueue",
+]

@@ -1,0 +1,100 @@
+"""System checks: settings, definitions and databases, each with an id, a hint and a page of the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps.config import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections
+
+from django_river.conf import SETTING, config, problems
+from django_river.exceptions import DefinitionError
+from django_river.jobs.registry import registry
+from django_river.storage import DRIVERS
+
+DOCS = "See docs/checks.md#django-river-{id}."
+
+
+def _id(id: str) -> str:
+    return f"django_river.{id}"
+
+
+def _hint(text: str, id: str) -> str:
+    return f"{text} {DOCS.format(id=id.lower())}"
+
+
+@register()
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``DJANGO_RIVER``: unknown keys, wrong types, impossible combinations; and a database that can hold jobs."""
+    found = problems(getattr(settings, SETTING, {}))
+    if found:
+        return [Error(problem.text, hint=_hint(problem.hint, problem.id), id=_id(problem.id)) for problem in found]
+    return list(_database_messages())
+
+
+@register()
+def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Every ``@job``: its annotations resolve and can be stored, its queue exists."""
+    messages: list[CheckMessage] = []
+    known = None if problems(getattr(settings, SETTING, {})) else config()
+    for definition in registry:
+        try:
+            definition.arguments  # noqa: B018  (built when first asked for)
+        except DefinitionError as error:
+            hint = "Change the function's signature, or import what its annotations name."
+            messages.append(Error(str(error), hint=_hint(hint, "E010"), id=_id("E010"), obj=definition.place))
+        queue = definition.options.queue
+        if known is not None and queue not in known.queues and not known.dynamic_queues:
+            messages.append(
+                Error(
+                    f"Job {definition.kind} goes to queue {queue!r}, which {SETTING}['QUEUES'] does not name.",
+                    hint=_hint("Add the queue, or set DYNAMIC_QUEUES to True.", "E011"),
+                    id=_id("E011"),
+                    obj=definition.place,
+                )
+            )
+    return messages
+
+
+def _database_messages() -> Iterator[CheckMessage]:
+    known = config()
+    if known.database not in connections:
+        hint = f"Known aliases: {', '.join(sorted(connections))}."
+        text = f"{SETTING}['DATABASE'] names {known.database!r}, which DATABASES does not."
+        yield Error(text, hint=_hint(hint, "E007"), id=_id("E007"))
+        return
+    connection = connections[known.database]
+    if connection.vendor not in DRIVERS:
+        hint = f"Use one of: {', '.join(sorted(DRIVERS))}."
+        text = f"Database {known.database!r} is {connection.vendor}, which cannot hold jobs."
+        yield Error(text, hint=_hint(hint, "E008"), id=_id("E008"))
+    elif connection.vendor == "sqlite":
+        yield from _sqlite_messages(known.database, connection.settings_dict)
+    else:
+        yield from _pool_messages(known.slots, connection.settings_dict)
+
+
+def _sqlite_messages(using: str, database: dict[str, Any]) -> Iterator[CheckMessage]:
+    options = database.get("OPTIONS", {})
+    if options.get("transaction_mode") != "IMMEDIATE":
+        hint = f"Set DATABASES[{using!r}]['OPTIONS']['transaction_mode'] to 'IMMEDIATE'."
+        text = "Transactions that read before they write can fail at once with 'database is locked'."
+        yield Warning(text, hint=_hint(hint, "W001"), id=_id("W001"))
+    if "journal_mode=wal" not in str(options.get("init_command", "")).lower().replace(" ", ""):
+        hint = f"Set DATABASES[{using!r}]['OPTIONS']['init_command'] to 'PRAGMA journal_mode=WAL;'."
+        text = "Without write-ahead logging, workers and requests block one another."
+        yield Warning(text, hint=_hint(hint, "W002"), id=_id("W002"))
+
+
+def _pool_messages(slots: int, database: dict[str, Any]) -> Iterator[CheckMessage]:
+    pool = database.get("OPTIONS", {}).get("pool")
+    size = pool.get("max_size", pool.get("min_size", 4)) if isinstance(pool, dict) else 4
+    if pool and slots > size:
+        text = f"A worker runs {slots} jobs at once, but the connection pool holds {size}."
+        hint = "Raise OPTIONS['pool']['max_size'], or lower CONCURRENCY."
+        yield Warning(text, hint=_hint(hint, "W003"), id=_id("W003"))
+
+

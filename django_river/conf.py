@@ -1,0 +1,286 @@
+"""``DJANGO_RIVER``: read here only, once, into one frozen :class:`Config` that is passed down."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from django_river.exceptions import ConfigError
+from django_river.names import queue_problem
+
+SETTING = "DJANGO_RIVER"
+MAX_WORKERS_LIMIT = 10_000
+#: Slots of a client, unless ``CONCURRENCY`` or one queue's ``MAX_WORKERS`` says more.
+DEFAULT_SLOTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key of ``DJANGO_RIVER``: its default, what it takes in words, and the check of a value."""
+
+    name: str
+    default: Any
+    takes: str
+    accepts: Callable[[Any], bool]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with the settings, as a system check reports it."""
+
+    id: str
+    text: str
+    hint: str
+
+
+def _is_int(low: int, high: int | None = None) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= low
+        and (high is None or value <= high)
+    )
+
+
+def _is_seconds(value: Any, *, zero: bool = False) -> bool:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value >= 0 if zero else 0 < value < float("inf")
+
+
+def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+OPTIONS = (
+    Option(
+        "DATABASE", "default", "a database alias", lambda v: isinstance(v, str),
+        "Alias of the database that holds the job tables.",
+    ),
+    Option(
+        "QUEUES", {"default": {}}, "a dict of queue name to a dict of queue options", lambda v: isinstance(v, Mapping),
+        "The queues that `runworkers` works, and that may be enqueued to.",
+    ),
+    Option(
+        "DYNAMIC_QUEUES", False, "a bool", _is_bool,
+        "Whether jobs may be enqueued into queues that `QUEUES` does not name.",
+    ),
+    Option(
+        "CONCURRENCY", None, "an int from 1 to 10000, or None", _optional(_is_int(1, MAX_WORKERS_LIMIT)),
+        "Jobs one process works at once, over all its queues. By default the sum of `MAX_WORKERS`, but at most "
+        "100 or the largest queue's `MAX_WORKERS`.",
+    ),
+    Option(
+        "MAX_ATTEMPTS", 25, "an int from 1 to 32767", _is_int(1, 32767),
+        "Attempts a job has unless it says otherwise.",
+    ),
+    Option(
+        "JOB_TIMEOUT", None, "seconds or a timedelta above 0, or None", _optional(_is_seconds),
+        "How long an attempt may take unless the job says otherwise; None is for ever.",
+    ),
+    Option(
+        "STUCK_AFTER", 10, "seconds or a timedelta above 0", _is_seconds,
+        "How long past its timeout an attempt that does not stop is waited for before its slot is replaced.",
+    ),
+    Option(
+        "MAX_ARGS_BYTES", 1_048_576, "an int from 2", _is_int(2),
+        "Largest size of a job's arguments as JSON; also of its metadata, and of an output it records.",
+    ),
+    Option(
+        "POLL_INTERVAL", None, "seconds or a timedelta above 0, or None", _optional(_is_seconds),
+        "How often an idle worker looks for jobs unasked. By default 1 s on Postgres and 0.2 s on SQLite.",
+    ),
+    Option(
+        "NOTIFY", True, "a bool", _is_bool,
+        "Whether to use LISTEN/NOTIFY on Postgres. Without it, workers poll.",
+    ),
+    Option(
+        "STOP_TIMEOUT", 30, "seconds or a timedelta, 0 or more", lambda v: _is_seconds(v, zero=True),
+        "How long running jobs may go on after SIGTERM before they are asked to stop.",
+    ),
+    Option(
+        "CANCEL_TIMEOUT", 5, "seconds or a timedelta, 0 or more", lambda v: _is_seconds(v, zero=True),
+        "How long jobs that were asked to stop are waited for before their attempt is given back.",
+    ),
+    Option(
+        "HEARTBEAT_INTERVAL", 5, "seconds or a timedelta above 0", _is_seconds,
+        "How often a client says that it lives.",
+    ),
+    Option(
+        "CLIENT_TIMEOUT", 60, "seconds or a timedelta above 0", _is_seconds,
+        "How old a client's heartbeat may be before the client no longer counts as alive.",
+    ),
+    Option(
+        "RESCUE_AFTER", 3600, "seconds or a timedelta above 0", _is_seconds,
+        "How long a job may be running without a living client before it is taken for lost and made to retry.",
+    ),
+    Option(
+        "LEADER_TTL", 15, "seconds or a timedelta from 3", lambda v: _is_seconds(v) and _seconds(v) >= 3,
+        "How long a leader's lease holds; it is renewed three times as often.",
+    ),
+)  # fmt: skip
+
+QUEUE_OPTIONS = (
+    Option(
+        "MAX_WORKERS", 10, "an int from 1 to 10000", _is_int(1, MAX_WORKERS_LIMIT),
+        "Jobs of this queue that one process works at once.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueConfig:
+    """One queue's settings."""
+
+    max_workers: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings, checked. Spans are in seconds."""
+
+    database: str = "default"
+    queues: Mapping[str, QueueConfig] = field(default_factory=lambda: {"default": QueueConfig()})
+    dynamic_queues: bool = False
+    concurrency: int | None = None
+    max_attempts: int = 25
+    job_timeout: float | None = None
+    stuck_after: float = 10.0
+    max_args_bytes: int = 1_048_576
+    poll_interval: float | None = None
+    notify: bool = True
+    stop_timeout: float = 30.0
+    cancel_timeout: float = 5.0
+    heartbeat_interval: float = 5.0
+    client_timeout: float = 60.0
+    rescue_after: float = 3600.0
+    leader_ttl: float = 15.0
+
+    @property
+    def slots(self) -> int:
+        """How many jobs one client works at once."""
+        if self.concurrency is not None:
+            return self.concurrency
+        sizes = [queue.max_workers for queue in self.queues.values()]
+        return min(sum(sizes), max(DEFAULT_SLOTS, *sizes)) if sizes else 1
+
+
+_SECONDS = frozenset(
+    {
+        "JOB_TIMEOUT", "STUCK_AFTER", "POLL_INTERVAL", "STOP_TIMEOUT", "CANCEL_TIMEOUT",
+        "HEARTBEAT_INTERVAL", "CLIENT_TIMEOUT", "RESCUE_AFTER", "LEADER_TTL",
+    }
+)  # fmt: skip
+
+
+def problems(raw: object) -> list[Problem]:
+    """Find all that is wrong with a value of ``DJANGO_RIVER``."""
+    if not isinstance(raw, Mapping):
+        return [Problem("E001", f"{SETTING} must be a dict, not {raw!r}.", "Use {} for the defaults.")]
+    found = list(_option_problems(raw, OPTIONS, where=SETTING))
+    queues = raw.get("QUEUES", {"default": {}})
+    if isinstance(queues, Mapping):
+        for name, options in queues.items():
+            found += _queue_problems(name, options)
+    return found + (list(_combination_problems(raw)) if not found else [])
+
+
+@lru_cache(maxsize=1)
+def config() -> Config:
+    """The settings of this project, read once.
+
+    Raises :class:`ConfigError` naming everything that is wrong.
+    """
+    raw = getattr(settings, SETTING, {})
+    found = problems(raw)
+    if found:
+        raise ConfigError("\n".join(f"{problem.text} {problem.hint}" for problem in found))
+    values = {option.name: raw.get(option.name, option.default) for option in OPTIONS}
+    for name in _SECONDS:
+        if values[name] is not None:
+            values[name] = _seconds(values[name])
+    values["QUEUES"] = {
+        name: QueueConfig(**{key.lower(): value for key, value in options.items()})
+        for name, options in values["QUEUES"].items()
+    }
+    return Config(**{name.lower(): value for name, value in values.items()})
+
+
+def _seconds(value: float | timedelta) -> float:
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
+
+
+def _option_problems(
+    raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str
+) -> Iterator[Problem]:
+    known = {option.name: option for option in options}
+    for key, value in raw.items():
+        option = known.get(key)
+        if option is None:
+            yield Problem("E002", f"{where} has an unknown key {key!r}.", _did_you_mean(key, known))
+        elif not option.accepts(value):
+            yield Problem("E003", f"{where}[{key!r}] must be {option.takes}, not {value!r}.", option.meaning)
+
+
+def _queue_problems(name: object, options: object) -> Iterator[Problem]:
+    problem = queue_problem(name)
+    if problem is not None:
+        yield Problem("E004", f"{SETTING}['QUEUES'] has a bad name: {problem}.", "Rename the queue.")
+    where = f"{SETTING}['QUEUES'][{name!r}]"
+    if isinstance(options, Mapping):
+        yield from _option_problems(options, QUEUE_OPTIONS, where=where)
+    else:
+        yield Problem("E003", f"{where} must be a dict, not {options!r}.", "Use {} for the defaults.")
+
+
+def _combination_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    def value(name: str) -> float | None:
+        given = raw.get(name, next(o.default for o in OPTIONS if o.name == name))
+        return None if given is None else _seconds(given)
+
+    if not raw.get("QUEUES", True) and not raw.get("DYNAMIC_QUEUES", False):
+        yield Problem(
+            "E005", f"{SETTING}['QUEUES'] is empty.", "Name a queue, or set DYNAMIC_QUEUES to True."
+        )
+    beat, alive = value("HEARTBEAT_INTERVAL") or 0, value("CLIENT_TIMEOUT") or 0
+    if alive < 2 * beat:
+        yield Problem(
+            "E006",
+            f"{SETTING}['CLIENT_TIMEOUT'] ({alive:g} s) must be at least twice "
+            f"HEARTBEAT_INTERVAL ({beat:g} s).",
+            "A client that misses one heartbeat would count as dead.",
+        )
+    timeout, rescue = value("JOB_TIMEOUT"), value("RESCUE_AFTER") or 0
+    if timeout is not None and rescue <= timeout:
+        yield Problem(
+            "E006",
+            f"{SETTING}['RESCUE_AFTER'] ({rescue:g} s) must be longer than JOB_TIMEOUT ({timeout:g} s).",
+            "Jobs of other River clients would be rescued while they may still run.",
+        )
+
+
+def _did_you_mean(key: object, known: Mapping[str, Option]) -> str:
+    close = difflib.get_close_matches(str(key).upper(), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(sorted(known))}."
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == SETTING:
+        config.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_river.conf")

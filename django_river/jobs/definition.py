@@ -1,0 +1,137 @@
+"""A job's definition: its function, its kind and its options. Pure; ``enqueue.py`` adds the verbs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from django_river.exceptions import DefinitionError
+from django_river.jobs.arguments import Arguments
+from django_river.jobs.retry import RetryPolicy
+from django_river.jobs.unique import Unique
+from django_river.names import kind_problem, queue_problem, tag_problem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_ATTEMPTS_LIMIT = 32_767
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What ``@job`` was told; ``None`` means "as the settings say"."""
+
+    queue: str = "default"
+    priority: int = 1
+    max_attempts: int | None = None
+    timeout: timedelta | float | None = None
+    retry: RetryPolicy | None = None
+    tags: tuple[str, ...] = ()
+    unique: Unique | None = None
+
+    def __post_init__(self) -> None:
+        check_options(
+            queue=self.queue, priority=self.priority, max_attempts=self.max_attempts, tags=self.tags
+        )
+        if self.timeout is not None and seconds(self.timeout) <= 0:
+            raise ValueError(f"timeout must be above 0, got {self.timeout!r}")
+        if self.retry is not None and not callable(self.retry):
+            raise TypeError(f"retry must be callable, got {self.retry!r}")
+        if self.unique is not None and not isinstance(self.unique, Unique):
+            raise TypeError(f"unique must be a Unique, got {self.unique!r}")
+
+
+class Definition(Generic[P, R]):
+    """A function that is a job. Calling it calls the function."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        kind: str | None = None,
+        aliases: Iterable[str] = (),
+        options: JobOptions,
+    ) -> None:
+        self.function = function
+        self.kind = default_kind(function) if kind is None else kind
+        self.aliases = tuple(aliases)
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(function)
+        for name in (self.kind, *self.aliases):
+            problem = kind_problem(name)
+            if problem:
+                raise DefinitionError(f"{self.place}: {problem}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise DefinitionError(f"{self.place}: a generator function cannot be a job")
+        for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(self, attribute, getattr(function, attribute, None))
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kind}>"
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        """The typed arguments; built when first asked for, so annotations may name what comes later."""
+        return Arguments(self.function, kind=self.kind)
+
+    @property
+    def place(self) -> str:
+        """Where the function is defined, for error messages."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+
+def check_options(
+    *,
+    queue: str | None = None,
+    priority: int | None = None,
+    max_attempts: int | None = None,
+    tags: Iterable[str] | None = None,
+) -> None:
+    """Check options that may stand at ``@job`` and at ``using``; ``None`` is "not given".
+
+    Raises :class:`ValueError` or :class:`TypeError` with the option's name, the rule and the value.
+    """
+    problem = queue_problem(queue) if queue is not None else None
+    if problem:
+        raise ValueError(problem)
+    if priority is not None and not _is_whole(priority, 1, 4):
+        raise ValueError(f"priority must be an int from 1 (first) to 4 (last), got {priority!r}")
+    if max_attempts is not None and not _is_whole(max_attempts, 1, MAX_ATTEMPTS_LIMIT):
+        raise ValueError(f"max_attempts must be an int from 1 to {MAX_ATTEMPTS_LIMIT}, got {max_attempts!r}")
+    if isinstance(tags, str):
+        raise TypeError(f"tags must be a list of texts, got {tags!r}")
+    for tag in tags or ():
+        problem = tag_problem(tag)
+        if problem:
+            raise ValueError(problem)
+
+
+def default_kind(function: Callable[..., Any]) -> str:
+    """The short form of a function's path: what stands around a module named ``jobs``.
+
+    ``shop.jobs.send_receipt`` and ``site.apps.shop.jobs.send_receipt`` are both ``shop.send_receipt``;
+    ``shop.jobs.mail.send`` is ``shop.mail.send``; without a module ``jobs`` it is the whole path.
+    """
+    path = function.__module__.split(".")
+    name = function.__qualname__.replace(".<locals>", "")
+    if "jobs" in path:
+        at = path.index("jobs")
+        path = [*path[max(at - 1, 0) : at], *path[at + 1 :]]
+    return ".".join([*path, name])
+
+
+def seconds(span: timedelta | float) -> float:
+    """A span in seconds."""
+    return span.total_seconds() if isinstance(span, timedelta) else float(span)
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -1,0 +1,199 @@
+"""The tables: columns, constraints and read querysets. Nothing here writes a state: see ``operations``.
+
+On Postgres the tables of River itself are River's, to the letter; the migration creates or adopts them.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Length
+from django.db.models.lookups import GreaterThan, LessThan
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_river.fields import BitMaskField, JSONArrayField, StateField, TagsField, TextArrayField
+from django_river.jobs.states import FINAL, OPEN, State
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Ways to read jobs. To change them, use :mod:`django_river.operations`."""
+
+    def in_state(self, *states: State) -> JobQuerySet:
+        """Jobs in any of these states."""
+        return self.filter(state__in=[State(state).value for state in states])
+
+    def open(self) -> JobQuerySet:
+        """Jobs that are not over."""
+        return self.in_state(*sorted(OPEN))
+
+    def final(self) -> JobQuerySet:
+        """Jobs that are over: completed, cancelled or discarded."""
+        return self.in_state(*sorted(FINAL))
+
+    def of_kind(self, kind: str) -> JobQuerySet:
+        """Jobs of one kind."""
+        return self.filter(kind=kind)
+
+
+class Job(models.Model):
+    """A job, as every River client sees it."""
+
+    id = models.BigAutoField(primary_key=True)
+    state = StateField(default=State.AVAILABLE.value)
+    attempt = models.SmallIntegerField(default=0)
+    max_attempts = models.SmallIntegerField(default=25)
+    attempted_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    finalized_at = models.DateTimeField(null=True, blank=True)
+    scheduled_at = models.DateTimeField(default=timezone.now)
+    priority = models.SmallIntegerField(default=1)
+    args = models.JSONField()
+    attempted_by = TextArrayField(null=True, blank=True)
+    errors = JSONArrayField(null=True, blank=True)
+    kind = models.TextField()
+    metadata = models.JSONField(default=dict)
+    queue = models.TextField(default="default")
+    tags = TagsField(default=list, blank=True)
+    unique_key = models.BinaryField(null=True, blank=True)
+    unique_states = BitMaskField(null=True, blank=True)
+
+    #: Set by ``enqueue``: this is the job that was there already, and nothing was inserted.
+    skipped_as_duplicate: bool = False
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        db_table = "river_job"
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        permissions = [
+            ("retry_job", _("Can retry jobs")),
+            ("cancel_job", _("Can cancel jobs")),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="finalized_or_finalized_at_null",
+                condition=(
+                    Q(finalized_at__isnull=True) & ~Q(state__in=["cancelled", "completed", "discarded"])
+                    | Q(finalized_at__isnull=False) & Q(state__in=["cancelled", "completed", "discarded"])
+                ),
+            ),
+            models.CheckConstraint(name="max_attempts_is_positive", condition=Q(max_attempts__gt=0)),
+            models.CheckConstraint(name="priority_in_range", condition=Q(priority__gte=1, priority__lte=4)),
+            models.CheckConstraint(
+                name="queue_length",
+                condition=Q(GreaterThan(Length(F("queue")), 0)) & Q(LessThan(Length(F("queue")), 128)),
+            ),
+            models.CheckConstraint(
+                name="kind_length",
+                condition=Q(GreaterThan(Length(F("kind")), 0)) & Q(LessThan(Length(F("kind")), 128)),
+            ),
+        ]
+        constraints += [
+            # On Postgres the condition is River's function; the migration takes care of that.
+            models.UniqueConstraint(
+                fields=["unique_key"],
+                name="river_job_unique_idx",
+                condition=Q(unique_key__isnull=False, unique_states__isnull=False)
+                & Q(
+                    GreaterThan(
+                        F("unique_states").bitand(
+                            Case(*(When(state=state.value, then=Value(state.bit)) for state in State))
+                        ),
+                        0,
+                    )
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                "queue", "priority", "scheduled_at", "id",
+                name="django_river_job_fetch_idx",
+                condition=Q(state="available"),
+            ),
+            models.Index(
+                "scheduled_at", "id",
+                name="django_river_job_due_idx",
+                condition=Q(state__in=["retryable", "scheduled"]),
+            ),
+            models.Index("id", name="django_river_job_running_idx", condition=Q(state="running")),
+            models.Index(
+                "state", "id",
+                name="django_river_job_failed_idx",
+                condition=Q(state__in=["cancelled", "discarded"]),
+            ),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.pk}"
+
+
+class Queue(models.Model):
+    """A queue that some client has worked."""
+
+    name = models.TextField(primary_key=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    metadata = models.JSONField(default=dict)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "river_queue"
+        verbose_name = _("queue")
+        verbose_name_plural = _("queues")
+        permissions = [("pause_queue", _("Can pause and resume queues"))]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether clients leave this queue alone."""
+        return self.paused_at is not None
+
+
+class Leader(models.Model):
+    """The client that runs maintenance, if any: one row."""
+
+    name = models.TextField(primary_key=True, default="default")
+    elected_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    leader_id = models.TextField()
+
+    class Meta:
+        db_table = "river_leader"
+        verbose_name = _("leader")
+        verbose_name_plural = _("leader")
+        constraints = [
+            models.CheckConstraint(name="name_length", condition=Q(name="default")),
+            models.CheckConstraint(
+                name="leader_id_length",
+                condition=Q(GreaterThan(Length(F("leader_id")), 0)) & Q(LessThan(Length(F("leader_id")), 128)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.leader_id
+
+
+class Client(models.Model):
+    """A running client of this package, with its heartbeat."""
+
+    id = models.TextField(primary_key=True)
+    host = models.TextField()
+    pid = models.BigIntegerField()
+    version = models.TextField()
+    queues = models.JSONField(default=list)
+    slots = models.PositiveIntegerField()
+    can_lead = models.BooleanField(default=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    heartbeat_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("client")
+        verbose_name_plural = _("clients")
+
+    def __str__(self) -> str:
+        return self.id
+

@@ -1,0 +1,35 @@
+"""The rules for names that other River clients must be able to read (PROTOCOL 4)."""
+
+from __future__ import annotations
+
+import re
+
+_KIND = re.compile(r"\w[\w\-\[\]<>/.·:+]{0,126}\Z")
+_QUEUE = re.compile(r"[a-z0-9]+(?:[_\-|][a-z0-9]+)*\Z")
+_TAG = re.compile(r"[\w\-]{1,255}\Z")
+
+MAX_QUEUE_LENGTH = 64
+
+
+def kind_problem(kind: object) -> str | None:
+    """Say why this cannot be a kind, or return ``None``."""
+    if not isinstance(kind, str) or not _KIND.match(kind):
+        return f"kind must be 1 to 127 word characters or any of -[]<>/.·:+ and start with a word character, got {kind!r}"
+    return None
+
+
+def queue_problem(queue: object) -> str | None:
+    """Say why this cannot be a queue's name, or return ``None``."""
+    if not isinstance(queue, str) or len(queue) > MAX_QUEUE_LENGTH or not _QUEUE.match(queue):
+        return (
+            f"queue must be lower-case letters and digits, parts joined by '_', '-' or '|', "
+            f"at most {MAX_QUEUE_LENGTH} characters, got {queue!r}"
+        )
+    return None
+
+
+def tag_problem(tag: object) -> str | None:
+    """Say why this cannot be a tag, or return ``None``."""
+    if not isinstance(tag, str) or not _TAG.match(tag):
+        return f"a tag must be 1 to 255 word characters or hyphens, got {tag!r}"
+    return None

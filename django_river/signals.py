@@ -1,0 +1,21 @@
+"""Django signals. Receivers run in the worker's own threads; what they raise is logged, never raised.
+
+``job_started`` and ``job_finished`` are sent once per attempt, with ``sender`` the
+:class:`~django_river.JobFunction` (``None`` for a kind this process does not know).
+``job_finished`` is sent after the write and says what was *stored*.
+"""
+
+from django.dispatch import Signal
+
+#: An attempt begins. Arguments: ``job`` (:class:`~django_river.storage.base.ClaimedJob`), ``client_id``.
+job_started = Signal()
+
+#: An attempt's result is stored. Arguments: ``job``, ``state`` (:class:`~django_river.State`), ``client_id``.
+job_finished = Signal()
+
+#: An attempt's result came too late and was not stored. Arguments: ``job``, ``client_id``.
+job_result_refused = Signal()
+
+#: A client started or stopped. Arguments: ``client_id``.
+client_started = Signal()
+client_stopped = Signal()

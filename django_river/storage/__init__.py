@@ -1,0 +1,48 @@
+"""The only place with SQL and cursors. ``base`` holds the contract, one package per database fulfils it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from django_river.exceptions import ConfigError
+from django_river.storage.sessions import DjangoSession
+
+if TYPE_CHECKING:
+    from django_river.storage.base import Listener, Storage
+
+#: Drivers by vendor, as dotted paths: a site that uses one database imports the code of one.
+DRIVERS = {
+    "postgresql": "django_river.storage.postgres.driver",
+    "sqlite": "django_river.storage.sqlite.driver",
+}
+
+
+def for_caller(using: str) -> Storage:
+    """Storage on Django's connection of this thread: what it writes commits and rolls back with the caller."""
+    storage: Storage = import_string(f"{_driver(using)}.Driver")(DjangoSession(using))
+    return storage
+
+
+def open_storage(using: str, *, timeout: float) -> Storage:
+    """Storage on a connection of its own, opened when first used; no statement takes longer than ``timeout`` s."""
+    storage: Storage = import_string(f"{_driver(using)}.open_driver")(using, timeout=timeout)
+    return storage
+
+
+def open_listener(using: str) -> Listener | None:
+    """A connection that hears notifications, or ``None`` where the database has none."""
+    listener: Listener | None = import_string(f"{_driver(using)}.open_listener")(using)
+    return listener
+
+
+def _driver(using: str) -> str:
+    vendor = connections[using].vendor
+    try:
+        return DRIVERS[vendor]
+    except KeyError:
+        raise ConfigError(
+            f"database {using!r} is {vendor}; jobs can be kept on {' and '.join(sorted(DRIVERS))} only"
+        ) from None

@@ -1,0 +1,321 @@
+"""Storage on Postgres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django.db import IntegrityError, connections
+
+from django_river.storage.base import (
+    ATTEMPTED_BY_LIMIT,
+    TOPIC_CONTROL,
+    TOPIC_INSERT,
+    TOPIC_LEADERSHIP,
+    ChangedJob,
+    ClaimedJob,
+    ClientInfo,
+    Demand,
+    InsertedJob,
+    JobInsert,
+    JobSetState,
+    LeaderTerm,
+    QueueState,
+    RescuedJob,
+    Storage,
+    StoredState,
+)
+from django_river.storage.payloads import cancel_payload, insert_payload, leadership_payload, queue_payload
+from django_river.storage.postgres.listener import PostgresListener
+from django_river.storage.postgres.session import PostgresSession
+from django_river.storage.sessions import DjangoSession
+from django_river.storage.statements import load
+
+T = TypeVar("T")
+
+SQL = load("django_river.storage.postgres")
+#: From this many jobs on, COPY is faster than an INSERT from arrays.
+COPY_FROM = 500
+#: How often a statement is tried again when a concurrent insert takes a unique key under its feet.
+UNIQUE_TRIES = 5
+
+
+def open_driver(using: str, *, timeout: float) -> Driver:
+    """Storage on a connection of its own."""
+    return Driver(PostgresSession(using, timeout=timeout))
+
+
+def open_listener(using: str) -> PostgresListener:
+    """A connection that hears notifications."""
+    return PostgresListener(using)
+
+
+class Driver(Storage):
+    """The contract in Postgres's words; what each statement does is said in the ``.sql`` files."""
+
+    default_poll_interval = 1.0
+    can_notify = True
+
+    def client_beat(self, info: ClientInfo) -> None:
+        self._run(
+            "client_beat",
+            id=info.id,
+            host=info.host,
+            pid=info.pid,
+            version=info.version,
+            queues=json.dumps(list(info.queues)),
+            slots=info.slots,
+            can_lead=info.can_lead,
+        )
+
+    def client_delete(self, client_id: str) -> None:
+        self._run("client_delete", id=client_id)
+
+    def job_cancel(self, ids: Sequence[int]) -> list[ChangedJob]:
+        with self.session.atomic():
+            jobs = [ChangedJob(*row) for row in self._run("job_cancel", ids=list(ids))]
+            running = [cancel_payload(j.id, j.queue) for j in jobs if j.changed and j.state == "running"]
+            if running:
+                self.notify_many(TOPIC_CONTROL, running)
+        return jobs
+
+    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
+        return [id for (id,) in self._run("job_cancel_asked", ids=list(ids))]
+
+    def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:
+        return [ChangedJob(*row) for row in self._run("job_delete", ids=list(ids))]
+
+    def job_fetch(self, client_id: str, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
+        rows = self._run(
+            "job_fetch",
+            client_id=client_id,
+            queues=[demand.queue for demand in demands],
+            limits=[demand.limit for demand in demands],
+            limit=limit,
+            attempted_by_limit=ATTEMPTED_BY_LIMIT,
+        )
+        return [ClaimedJob._make(row) for row in rows]
+
+    def job_has_due(self, queues: Sequence[str]) -> bool:
+        return bool(self._run("job_has_due", queues=list(queues))[0][0])
+
+    def job_insert_many(
+        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
+    ) -> list[InsertedJob]:
+        if len(jobs) == 1 and jobs[0].unique_key is None and len(notify) <= 1:
+            return self._insert_one(jobs[0], notify)
+        plain = all(job.unique_key is None for job in jobs)
+        with self.session.atomic():
+            inserted = self._copy(jobs) if plain and self._can_copy(jobs) else self._insert_many(jobs)
+            if notify:
+                self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in notify])
+        return inserted
+
+    def job_release_unknown(self, client_id: str, known_ids: Sequence[int]) -> list[int]:
+        rows = self._run("job_release_unknown", client_id=client_id, known_ids=list(known_ids))
+        return [id for (id,) in rows]
+
+    def job_rescue(
+        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
+    ) -> list[RescuedJob]:
+        rows = self._run(
+            "job_rescue",
+            rescue_after=rescue_after,
+            client_timeout=client_timeout,
+            known_kinds=list(known_kinds),
+            limit=limit,
+        )
+        return [RescuedJob(*row) for row in rows]
+
+    def job_retry(self, ids: Sequence[int]) -> list[ChangedJob]:
+        def attempt() -> list[ChangedJob]:
+            jobs = [ChangedJob(*row) for row in self._run("job_retry", ids=list(ids))]
+            queues = sorted({job.queue for job in jobs if job.changed})
+            if queues:
+                self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in queues])
+            return jobs
+
+        return self._despite_unique_races(attempt)
+
+    def job_schedule(self, limit: int) -> list[tuple[str, int]]:
+        def attempt() -> list[tuple[str, int]]:
+            moved = [(queue, count) for queue, count in self._run("job_schedule", limit=limit)]
+            if moved:
+                self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue, _ in moved])
+            return moved
+
+        return self._despite_unique_races(attempt)
+
+    def job_seconds_until_due(self) -> float | None:
+        seconds: float | None = self._run("job_seconds_until_due")[0][0]
+        return seconds
+
+    def job_set_state_many(self, client_id: str, changes: Sequence[JobSetState]) -> list[StoredState]:
+        plain: dict[int, list[int]] = {}
+        others: list[JobSetState] = []
+        for change in changes:
+            if change.is_plain_success:
+                plain.setdefault(change.attempt, []).append(change.id)
+            else:
+                others.append(change)
+        if len(plain) + bool(others) == 1:
+            return self._set_states(client_id, plain, others)
+        with self.session.atomic():
+            return self._set_states(client_id, plain, others)
+
+    def leader_elect(self, client_id: str, ttl: timedelta) -> LeaderTerm | None:
+        with self.session.atomic():
+            self._run("leader_delete_expired")
+            rows = self._run("leader_elect", leader_id=client_id, ttl=ttl)
+        return LeaderTerm(*rows[0]) if rows else None
+
+    def leader_renew(self, term: LeaderTerm, ttl: timedelta) -> LeaderTerm | None:
+        rows = self._run("leader_renew", leader_id=term.leader_id, elected_at=term.elected_at, ttl=ttl)
+        return LeaderTerm(*rows[0]) if rows else None
+
+    def leader_resign(self, term: LeaderTerm) -> bool:
+        with self.session.atomic():
+            rows = self._run("leader_resign", leader_id=term.leader_id, elected_at=term.elected_at)
+            if rows:
+                self.notify_many(TOPIC_LEADERSHIP, [leadership_payload("resigned", term.leader_id)])
+        return bool(rows)
+
+    def notify_many(self, topic: str, payloads: Sequence[str]) -> None:
+        self._run("notify_many", topic=topic, payloads=list(payloads))
+
+    def queue_pause(self, name: str) -> list[str]:
+        return self._change_queue("queue_pause", name, "pause")
+
+    def queue_resume(self, name: str) -> list[str]:
+        return self._change_queue("queue_resume", name, "resume")
+
+    def queue_touch(self, names: Sequence[str]) -> list[QueueState]:
+        return [QueueState(*row) for row in self._run("queue_touch", names=list(names))]
+
+    def _run(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
+        return self.session.execute(SQL[statement], params)
+
+    def _change_queue(self, statement: str, name: str, action: str) -> list[str]:
+        with self.session.atomic():
+            names = [name for (name,) in self._run(statement, name=name)]
+            if names:
+                payloads = ["*"] if name == "*" else names
+                self.notify_many(TOPIC_CONTROL, [queue_payload(action, queue) for queue in payloads])
+        return names
+
+    def _set_states(
+        self, client_id: str, plain: dict[int, list[int]], others: list[JobSetState]
+    ) -> list[StoredState]:
+        stored: list[tuple[Any, ...]] = []
+        for attempt, ids in plain.items():
+            stored += self._run("job_complete", ids=sorted(ids), attempt=attempt, client_id=client_id)
+        if others:
+            others.sort(key=lambda change: change.id)
+            stored += self._run(
+                "job_set_state_many",
+                client_id=client_id,
+                ids=[change.id for change in others],
+                attempts=[change.attempt for change in others],
+                states=[change.state.value for change in others],
+                delays=[None if change.delay is None else change.delay.total_seconds() for change in others],
+                errors=[None if change.error is None else change.error.decode() for change in others],
+                metadata=[None if change.metadata is None else change.metadata.decode() for change in others],
+                give_back=[change.give_attempt_back for change in others],
+            )
+        return [StoredState(*row) for row in stored]
+
+    def _insert_one(self, job: JobInsert, notify: Collection[str]) -> list[InsertedJob]:
+        params = {
+            "kind": job.kind,
+            "args": job.args.decode(),
+            "queue": job.queue,
+            "priority": job.priority,
+            "max_attempts": job.max_attempts,
+            "metadata": job.metadata.decode(),
+            "tags": list(job.tags),
+            "scheduled_at": job.scheduled_at,
+            "delay": job.delay,
+            "pending": job.pending,
+        }
+        if not notify:
+            return [InsertedJob._make(self._run("job_insert", **params)[0])]
+        (queue,) = notify
+        row = self._run("job_insert_and_notify", payload=insert_payload(queue), **params)[0]
+        return [InsertedJob._make(row[:6])]
+
+    def _insert_many(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
+        inserted: dict[int, InsertedJob] = {}
+        missing = list(range(len(jobs)))
+        for _ in range(UNIQUE_TRIES):
+            rows = self._run("job_insert_many", **_columns([jobs[index] for index in missing]))
+            inserted |= {
+                index: InsertedJob._make(row)
+                for index, row in zip(missing, rows, strict=True)
+                if row[0] is not None
+            }
+            missing = [index for index in missing if index not in inserted]
+            for index in missing:
+                holders = self._run("job_by_unique_key", unique_key=jobs[index].unique_key)
+                if holders:
+                    inserted[index] = InsertedJob._make(holders[0])
+            # The holder may have gone between the two statements: then there is room, and we try again.
+            missing = [index for index in missing if index not in inserted]
+            if not missing:
+                return [inserted[index] for index in range(len(jobs))]
+        raise IntegrityError(f"unique job of kind {jobs[missing[0]].kind!r} could not be inserted or found")
+
+    def _can_copy(self, jobs: Sequence[JobInsert]) -> bool:
+        return len(jobs) >= COPY_FROM and isinstance(self.session, DjangoSession)
+
+    def _copy(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
+        assert isinstance(self.session, DjangoSession)
+        drawn = self._run("job_insert_ids", count=len(jobs))
+        inserted = []
+        connection = connections[self.session.using]
+        with (
+            connection.wrap_database_errors,
+            connection.cursor() as cursor,
+            cursor.copy(SQL["job_insert_copy"]) as copy,
+        ):
+            for (id, now), job in zip(drawn, jobs, strict=True):
+                due = job.scheduled_at or (now + job.delay if job.delay else now)
+                state = "pending" if job.pending else "scheduled" if due > now else "available"
+                copy.write_row(
+                    (
+                        id, job.kind, job.args.decode(), job.queue, job.priority, job.max_attempts,
+                        job.metadata.decode(), list(job.tags), due, state, now,
+                    )
+                )  # fmt: skip
+                inserted.append(InsertedJob(id, state, 0, due, now, False))
+        return inserted
+
+    def _despite_unique_races(self, attempt: Callable[[], T]) -> T:
+        """Run statements that look for taken unique keys; an insert may take one after they looked."""
+        for tries_left in reversed(range(UNIQUE_TRIES)):
+            try:
+                with self.session.atomic():
+                    return attempt()
+            except IntegrityError:
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _columns(jobs: Sequence[JobInsert]) -> dict[str, list[Any]]:
+    return {
+        "kinds": [job.kind for job in jobs],
+        "args": [job.args.decode() for job in jobs],
+        "queues": [job.queue for job in jobs],
+        "priorities": [job.priority for job in jobs],
+        "max_attempts": [job.max_attempts for job in jobs],
+        "metadata": [job.metadata.decode() for job in jobs],
+        # Rows of an unnested array of arrays would be flattened; tags hold no commas.
+        "tags": [",".join(job.tags) for job in jobs],
+        "scheduled_at": [job.scheduled_at for job in jobs],
+        "delays": [None if job.delay is None else job.delay.total_seconds() for job in jobs],
+        "pending": [job.pending for job in jobs],
+        "unique_keys": [job.unique_key for job in jobs],
+        "unique_states": [job.unique_states for job in jobs],
+    }

@@ -1,0 +1,69 @@
+"""LISTEN: a connection that hears what others say, as long as no pooler stands between."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Collection
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from django_river.storage.postgres.session import connect, django_errors, is_pooled
+
+
+class PostgresListener:
+    """One connection that only listens. ``interrupt`` may be called from any thread; the rest from one."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._prefix = ""
+        self._alarm, self._alarm_cord = socket.socketpair()
+        self._alarm.setblocking(False)
+
+    def connect(self, topics: Collection[str]) -> bool:
+        """Open and listen; ``False`` behind a transaction pooler, where LISTEN succeeds and nothing ever comes."""
+        self.close()
+        with django_errors():
+            connection = connect(self.using, name="django_river listener")
+            self._connection = connection
+            if is_pooled(connection):
+                self.close()
+                return False
+            row = connection.execute("SELECT current_schema()").fetchone()
+            self._prefix = f"{row[0] if row else 'public'}."
+            for topic in topics:
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._prefix + topic)))
+            return True
+
+    def wait(self, timeout: float) -> list[tuple[str, str]]:
+        """Wait for notifications, and take all that have come.
+
+        After a silence the connection is asked whether it still lives, so that a dead one raises.
+        """
+        with django_errors():
+            connection = self._connection
+            if connection is None:
+                raise psycopg.OperationalError("the listener is not connected")
+            heard = list(connection.notifies(timeout=0))
+            if not heard:
+                ready, _, _ = select.select([connection, self._alarm], [], [], timeout)
+                if self._alarm in ready:
+                    self._alarm.recv(1024)
+                if not ready:
+                    connection.execute("SELECT 1")
+                heard = list(connection.notifies(timeout=0))
+        return [(item.channel.removeprefix(self._prefix), item.payload) for item in heard]
+
+    def interrupt(self) -> None:
+        """Let a :meth:`wait` in another thread return now."""
+        self._alarm_cord.send(b"!")
+
+    def close(self) -> None:
+        """Close the connection; safe twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,365 @@
+-- Statements on river_job. Rules: claim by id = ANY(ARRAY(...)), never by a join with a CTE (its plan scans the table);
+-- lock many rows in the order of their ids; write results through the fence.
+
+-- name: job_fetch
+-- One statement for all queues. The limit inside bounds each queue, the one outside bounds the client.
+UPDATE river_job
+SET state = 'running',
+    attempt = attempt + 1,
+    attempted_at = now(),
+    attempted_by = CASE
+        WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
+        THEN array_append(
+            attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
+        )
+        ELSE array_append(attempted_by, %(client_id)s::text)
+    END
+WHERE id = ANY(ARRAY(
+    SELECT picked.id
+    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
+    CROSS JOIN LATERAL (
+        SELECT id
+        FROM river_job
+        WHERE state = 'available' AND queue = demand.queue AND scheduled_at <= now()
+        ORDER BY priority, scheduled_at, id
+        LIMIT demand.size
+        FOR UPDATE SKIP LOCKED
+    ) AS picked
+    LIMIT %(limit)s
+))
+RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text;
+
+-- name: job_insert
+INSERT INTO river_job (
+    kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at
+)
+SELECT %(kind)s, %(args)s::jsonb, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s::jsonb,
+    %(tags)s::varchar(255)[], due.at,
+    (CASE
+        WHEN %(pending)s::boolean THEN 'pending'
+        WHEN due.at > statement_timestamp() THEN 'scheduled'
+        ELSE 'available'
+    END)::river_job_state,
+    statement_timestamp()
+FROM (SELECT coalesce(
+    %(scheduled_at)s::timestamptz, statement_timestamp() + coalesce(%(delay)s::interval, '0')
+) AS at) AS due
+RETURNING id, state::text, attempt, scheduled_at, created_at, false;
+
+-- name: job_insert_and_notify
+WITH inserted AS (
+    INSERT INTO river_job (
+        kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at
+    )
+    SELECT %(kind)s, %(args)s::jsonb, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s::jsonb,
+        %(tags)s::varchar(255)[], due.at,
+        (CASE
+            WHEN %(pending)s::boolean THEN 'pending'
+            WHEN due.at > statement_timestamp() THEN 'scheduled'
+            ELSE 'available'
+        END)::river_job_state,
+        statement_timestamp()
+    FROM (SELECT coalesce(
+        %(scheduled_at)s::timestamptz, statement_timestamp() + coalesce(%(delay)s::interval, '0')
+    ) AS at) AS due
+    RETURNING id, state, attempt, scheduled_at, created_at
+)
+SELECT id, state::text, attempt, scheduled_at, created_at, false,
+    pg_notify(current_schema() || '.river_insert', %(payload)s)
+FROM inserted;
+
+-- name: job_insert_many
+-- Ids are drawn first, so that each answer finds its question whatever order the rows come back in.
+WITH input AS MATERIALIZED (
+    SELECT nextval('river_job_id_seq') AS id, t.*,
+        coalesce(t.given_at, statement_timestamp() + make_interval(secs => coalesce(t.delay, 0))) AS due_at
+    FROM unnest(
+        %(kinds)s::text[], %(args)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
+        %(max_attempts)s::smallint[], %(metadata)s::text[], %(tags)s::text[], %(scheduled_at)s::timestamptz[],
+        %(delays)s::float8[], %(pending)s::boolean[], %(unique_keys)s::bytea[], %(unique_states)s::int[]
+    ) WITH ORDINALITY AS t (
+        kind, args, queue, priority, max_attempts, metadata, tags, given_at, delay, pending, unique_key,
+        unique_states, position
+    )
+), inserted AS (
+    INSERT INTO river_job (
+        id, kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at,
+        unique_key, unique_states
+    )
+    SELECT id, kind, args::jsonb, queue, priority, max_attempts, metadata::jsonb,
+        string_to_array(tags, ',')::varchar(255)[], due_at,
+        (CASE
+            WHEN pending THEN 'pending'
+            WHEN due_at > statement_timestamp() THEN 'scheduled'
+            ELSE 'available'
+        END)::river_job_state,
+        statement_timestamp(), unique_key, unique_states::bit(8)
+    FROM input
+    ORDER BY position
+    ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL
+        AND unique_states IS NOT NULL
+        AND river_job_state_in_bitmask(unique_states, state)
+        DO NOTHING
+    RETURNING id, state, scheduled_at, created_at
+)
+SELECT inserted.id, inserted.state::text, 0, inserted.scheduled_at, inserted.created_at, false
+FROM input
+LEFT JOIN inserted USING (id)
+ORDER BY input.position;
+
+-- name: job_insert_ids
+-- For COPY: the ids it will use, and the moment it speaks of.
+SELECT nextval('river_job_id_seq'), statement_timestamp() FROM generate_series(1, %(count)s);
+
+-- name: job_insert_copy
+COPY river_job (
+    id, kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at
+) FROM STDIN;
+
+-- name: job_by_unique_key
+-- Who holds the key. A statement of its own: it must see what was committed while the insert waited.
+SELECT id, state::text, attempt, scheduled_at, created_at, true
+FROM river_job
+WHERE unique_key = %(unique_key)s
+    AND unique_key IS NOT NULL
+    AND unique_states IS NOT NULL
+    AND river_job_state_in_bitmask(unique_states, state);
+
+-- name: job_complete
+-- Plain successes of one attempt number: the common case, and 40 per cent cheaper than arrays of values.
+UPDATE river_job
+SET state = 'completed', finalized_at = now()
+WHERE id = ANY(%(ids)s::bigint[])
+    AND state = 'running'
+    AND attempt = %(attempt)s
+    AND attempted_by[cardinality(attempted_by)] = %(client_id)s
+RETURNING id, state::text;
+
+-- name: job_set_state_many
+-- A cancel that was asked for wins over every state that would run the job again. The test is written out each time:
+-- it must look at the row as it is when it is locked, which a lateral join would not.
+UPDATE river_job AS job
+SET state = CASE
+        WHEN input.state IN ('available', 'retryable', 'scheduled') AND job.metadata ? 'cancel_attempted_at'
+        THEN 'cancelled'
+        ELSE input.state
+    END,
+    attempt = CASE
+        WHEN input.give_attempt_back AND NOT job.metadata ? 'cancel_attempted_at' THEN job.attempt - 1
+        ELSE job.attempt
+    END,
+    finalized_at = CASE
+        WHEN input.state IN ('cancelled', 'completed', 'discarded') OR job.metadata ? 'cancel_attempted_at'
+        THEN now()
+    END,
+    scheduled_at = CASE
+        WHEN input.delay IS NULL OR job.metadata ? 'cancel_attempted_at' THEN job.scheduled_at
+        ELSE now() + make_interval(secs => input.delay)
+    END,
+    errors = CASE
+        WHEN input.error IS NULL THEN job.errors
+        ELSE array_append(job.errors, jsonb_build_object(
+            'at', to_char(job.attempted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        ) || input.error::jsonb)
+    END,
+    metadata = CASE WHEN input.metadata IS NULL THEN job.metadata ELSE job.metadata || input.metadata::jsonb END
+FROM unnest(
+    %(ids)s::bigint[], %(attempts)s::smallint[], %(states)s::text[]::river_job_state[], %(delays)s::float8[],
+    %(errors)s::text[], %(metadata)s::text[], %(give_back)s::boolean[]
+) AS input (id, attempt, state, delay, error, metadata, give_attempt_back)
+WHERE job.id = input.id
+    AND job.state = 'running'
+    AND job.attempt = input.attempt
+    AND job.attempted_by[cardinality(job.attempted_by)] = %(client_id)s
+RETURNING job.id, job.state::text;
+
+-- name: job_release_unknown
+UPDATE river_job
+SET state = (CASE WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled' ELSE 'available' END)::river_job_state,
+    finalized_at = CASE WHEN metadata ? 'cancel_attempted_at' THEN now() END,
+    attempt = attempt - 1
+WHERE state = 'running'
+    AND attempted_by[cardinality(attempted_by)] = %(client_id)s
+    AND id <> ALL(%(known_ids)s::bigint[])
+RETURNING id;
+
+-- name: job_rescue
+-- What cannot be rescued is kept out of the page, so that it cannot fill it.
+UPDATE river_job
+SET state = (CASE
+        WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled'
+        WHEN attempt >= max_attempts THEN 'discarded'
+        ELSE 'retryable'
+    END)::river_job_state,
+    finalized_at = CASE WHEN metadata ? 'cancel_attempted_at' OR attempt >= max_attempts THEN now() END,
+    scheduled_at = now(),
+    errors = array_append(errors, jsonb_build_object(
+        'at', to_char(attempted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'attempt', attempt,
+        'error', 'rescued: client ' || coalesce(attempted_by[cardinality(attempted_by)], 'unknown') || ' is gone',
+        'trace', ''
+    )),
+    metadata = metadata || jsonb_build_object('river:rescue_count', 1 + CASE
+        WHEN jsonb_typeof(metadata -> 'river:rescue_count') = 'number'
+        THEN (metadata ->> 'river:rescue_count')::numeric::bigint
+        ELSE 0
+    END)
+WHERE id = ANY(ARRAY(
+    SELECT job.id
+    FROM river_job AS job
+    WHERE job.state = 'running'
+        AND job.attempted_at < now() - %(rescue_after)s::interval
+        AND NOT EXISTS (
+            SELECT FROM django_river_client AS client
+            WHERE client.id = job.attempted_by[cardinality(job.attempted_by)]
+                AND client.heartbeat_at > now() - %(client_timeout)s::interval
+        )
+        AND (
+            job.attempt < job.max_attempts
+            OR job.metadata ? 'cancel_attempted_at'
+            OR job.kind = ANY(%(known_kinds)s::text[])
+        )
+    ORDER BY job.id
+    LIMIT %(limit)s
+    FOR UPDATE OF job SKIP LOCKED
+))
+RETURNING id, kind, queue, state::text;
+
+-- name: job_schedule
+-- A row whose own state is in its mask holds its key already; only the others can find it taken.
+WITH due AS MATERIALIZED (
+    SELECT id, state, unique_key, unique_states, scheduled_at
+    FROM river_job
+    WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= now()
+    ORDER BY scheduled_at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), contender AS (
+    SELECT id, unique_key, row_number() OVER (PARTITION BY unique_key ORDER BY scheduled_at, id) AS place
+    FROM due
+    WHERE unique_key IS NOT NULL
+        AND unique_states IS NOT NULL
+        AND river_job_state_in_bitmask(unique_states, 'available')
+        AND NOT river_job_state_in_bitmask(unique_states, state)
+), loser AS MATERIALIZED (
+    SELECT contender.id
+    FROM contender
+    WHERE contender.place > 1 OR EXISTS (
+        SELECT
+        FROM river_job AS holder
+        WHERE holder.unique_key = contender.unique_key
+            AND holder.unique_key IS NOT NULL
+            AND holder.unique_states IS NOT NULL
+            AND river_job_state_in_bitmask(holder.unique_states, holder.state)
+    )
+), moved AS (
+    UPDATE river_job
+    SET state = (CASE WHEN id = ANY(ARRAY(SELECT id FROM loser)) THEN 'discarded' ELSE 'available' END
+        )::river_job_state,
+        finalized_at = CASE WHEN id = ANY(ARRAY(SELECT id FROM loser)) THEN now() END,
+        metadata = CASE
+            WHEN id = ANY(ARRAY(SELECT id FROM loser))
+            THEN metadata || '{"unique_key_conflict": "scheduler_discarded"}'
+            ELSE metadata
+        END
+    WHERE id = ANY(ARRAY(SELECT id FROM due))
+    RETURNING queue, state
+)
+SELECT queue, count(*) FROM moved WHERE state = 'available' GROUP BY queue;
+
+-- name: job_seconds_until_due
+SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
+FROM river_job
+WHERE state IN ('retryable', 'scheduled');
+
+-- name: job_has_due
+SELECT EXISTS (
+    SELECT
+    FROM river_job AS job
+    WHERE job.state IN ('available', 'retryable', 'scheduled')
+        AND job.scheduled_at <= now()
+        AND job.queue = ANY(%(queues)s::text[])
+        AND NOT EXISTS (
+            SELECT FROM river_queue AS queue WHERE queue.name = job.queue AND queue.paused_at IS NOT NULL
+        )
+);
+
+-- name: job_cancel_asked
+SELECT id
+FROM river_job
+WHERE id = ANY(%(ids)s::bigint[]) AND state = 'running' AND metadata ? 'cancel_attempted_at';
+
+-- name: job_cancel
+WITH locked AS MATERIALIZED (
+    SELECT id, queue, state FROM river_job WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR UPDATE
+), changed AS (
+    UPDATE river_job
+    SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+        finalized_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
+        metadata = metadata || jsonb_build_object(
+            'cancel_attempted_at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        )
+    WHERE id = ANY(ARRAY(
+        SELECT id FROM locked WHERE state NOT IN ('cancelled', 'completed', 'discarded')
+    ))
+    RETURNING id, state
+)
+SELECT locked.id, locked.queue, coalesce(changed.state, locked.state)::text, changed.id IS NOT NULL
+FROM locked
+LEFT JOIN changed USING (id)
+ORDER BY locked.id;
+
+-- name: job_retry
+WITH locked AS MATERIALIZED (
+    SELECT id, queue, state, unique_key, unique_states
+    FROM river_job
+    WHERE id = ANY(%(ids)s::bigint[])
+    ORDER BY id
+    FOR UPDATE
+), contender AS (
+    SELECT id, unique_key, row_number() OVER (PARTITION BY unique_key ORDER BY id) AS place
+    FROM locked
+    WHERE state <> 'running'
+        AND unique_key IS NOT NULL
+        AND unique_states IS NOT NULL
+        AND river_job_state_in_bitmask(unique_states, 'available')
+        AND NOT river_job_state_in_bitmask(unique_states, state)
+), loser AS MATERIALIZED (
+    SELECT contender.id
+    FROM contender
+    WHERE contender.place > 1 OR EXISTS (
+        SELECT
+        FROM river_job AS holder
+        WHERE holder.unique_key = contender.unique_key
+            AND holder.unique_key IS NOT NULL
+            AND holder.unique_states IS NOT NULL
+            AND river_job_state_in_bitmask(holder.unique_states, holder.state)
+    )
+), changed AS (
+    UPDATE river_job
+    SET state = 'available',
+        finalized_at = NULL,
+        scheduled_at = CASE WHEN state = 'available' THEN least(scheduled_at, now()) ELSE now() END,
+        max_attempts = CASE WHEN attempt >= max_attempts THEN least(attempt + 1, 32767) ELSE max_attempts END,
+        metadata = metadata - 'cancel_attempted_at' - 'unique_key_conflict'
+    WHERE id = ANY(ARRAY(SELECT id FROM locked WHERE state <> 'running'))
+        AND id <> ALL(ARRAY(SELECT id FROM loser))
+    RETURNING id, state
+)
+SELECT locked.id, locked.queue, coalesce(changed.state, locked.state)::text, changed.id IS NOT NULL
+FROM locked
+LEFT JOIN changed USING (id)
+ORDER BY locked.id;
+
+-- name: job_delete
+WITH locked AS MATERIALIZED (
+    SELECT id, queue, state FROM river_job WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR UPDATE
+), changed AS (
+    DELETE FROM river_job
+    WHERE id = ANY(ARRAY(SELECT id FROM locked WHERE state <> 'running'))
+    RETURNING id
+)
+SELECT locked.id, locked.queue, locked.state::text, changed.id IS NOT NULL
+FROM locked
+LEFT JOIN changed USING (id)
+ORDER BY locked.id;

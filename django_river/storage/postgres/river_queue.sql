@@ -1,0 +1,58 @@
+-- Statements on river_queue, river_leader, our clients, and notifications.
+
+-- name: queue_touch
+INSERT INTO river_queue (name)
+SELECT name FROM unnest(%(names)s::text[]) AS name ORDER BY name
+ON CONFLICT (name) DO UPDATE SET updated_at = now()
+RETURNING name, paused_at IS NOT NULL;
+
+-- name: queue_pause
+-- A queue that no client has worked yet can be paused too: its row is made here.
+WITH wanted AS (
+    INSERT INTO river_queue (name, paused_at)
+    SELECT %(name)s, now() WHERE %(name)s <> '*'
+    ON CONFLICT (name) DO UPDATE SET paused_at = now(), updated_at = now() WHERE river_queue.paused_at IS NULL
+    RETURNING name
+), others AS (
+    UPDATE river_queue
+    SET paused_at = now(), updated_at = now()
+    WHERE %(name)s = '*' AND paused_at IS NULL
+    RETURNING name
+)
+SELECT name FROM wanted UNION ALL SELECT name FROM others ORDER BY name;
+
+-- name: queue_resume
+UPDATE river_queue
+SET paused_at = NULL, updated_at = now()
+WHERE (%(name)s = '*' OR name = %(name)s) AND paused_at IS NOT NULL
+RETURNING name;
+
+-- name: leader_delete_expired
+DELETE FROM river_leader WHERE expires_at < now();
+
+-- name: leader_elect
+INSERT INTO river_leader (leader_id, elected_at, expires_at)
+VALUES (%(leader_id)s, now(), now() + %(ttl)s::interval)
+ON CONFLICT (name) DO NOTHING
+RETURNING leader_id, elected_at, expires_at;
+
+-- name: leader_renew
+UPDATE river_leader
+SET expires_at = now() + %(ttl)s::interval
+WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at >= now()
+RETURNING leader_id, elected_at, expires_at;
+
+-- name: leader_resign
+DELETE FROM river_leader WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s RETURNING leader_id;
+
+-- name: client_beat
+INSERT INTO django_river_client (id, host, pid, version, queues, slots, can_lead, started_at, heartbeat_at)
+VALUES (%(id)s, %(host)s, %(pid)s, %(version)s, %(queues)s::jsonb, %(slots)s, %(can_lead)s, now(), now())
+ON CONFLICT (id) DO UPDATE
+SET heartbeat_at = now(), queues = EXCLUDED.queues, slots = EXCLUDED.slots, can_lead = EXCLUDED.can_lead;
+
+-- name: client_delete
+DELETE FROM django_river_client WHERE id = %(id)s;
+
+-- name: notify_many
+SELECT pg_notify(current_schema() || '.' || %(topic)s, payload) FROM unnest(%(payloads)s::text[]) AS payload;

@@ -1,0 +1,123 @@
+"""A Postgres connection of our own: autocommit, no prepared statements, every statement bounded in time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+from django.db import connections
+from django.db.utils import DatabaseErrorWrapper
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10
+#: A network that is cut in silence is noticed in about this many seconds.
+NETWORK_TIMEOUT = 10
+
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": NETWORK_TIMEOUT // 2,
+    "keepalives_interval": 1,
+    "keepalives_count": NETWORK_TIMEOUT // 2,
+    "tcp_user_timeout": NETWORK_TIMEOUT * 1000,
+}
+#: Django's own parameters that a plain connection must not get.
+_NOT_OURS = ("context", "cursor_factory", "pool", "prepare_threshold", "isolation_level", "assume_role")
+
+
+def connect(using: str, *, name: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection with the settings of a database alias."""
+    params = {
+        key: value
+        for key, value in connections[using].get_connection_params().items()
+        if key not in _NOT_OURS
+    }
+    params = {**_KEEPALIVE, "connect_timeout": CONNECT_TIMEOUT, "application_name": name, **params}
+    # Poolers in transaction mode hand a prepared statement to somebody else's connection.
+    return psycopg.connect(**params, autocommit=True, prepare_threshold=None)
+
+
+def is_pooled(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a transaction pooler stands between: the server's process is not the one we were greeted by."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is None or row[0] != connection.info.backend_pid
+
+
+@contextmanager
+def django_errors() -> Iterator[None]:
+    """Raise Django's database errors in place of psycopg's."""
+    with DatabaseErrorWrapper(SimpleNamespace(Database=psycopg, errors_occurred=False)):
+        yield
+
+
+class PostgresSession:
+    """Opens its connection when first used, and anew after it broke. Used by one thread at a time."""
+
+    def __init__(self, using: str, *, timeout: float) -> None:
+        self.using = using
+        self.timeout = timeout
+
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._pooled = False
+
+    def execute(self, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows."""
+        with django_errors():
+            connection = self._connected()
+            if self._pooled and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                with self.atomic():
+                    return self._rows(connection, sql, params)
+            return self._rows(connection, sql, params)
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """A transaction, or a savepoint inside one."""
+        with django_errors():
+            connection = self._connected()
+            outermost = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+            with connection.transaction():
+                if self._pooled and outermost:
+                    # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction.
+                    connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
+                yield
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction of ours is open."""
+        status = psycopg.pq.TransactionStatus.IDLE
+        return self._connection is not None and self._connection.info.transaction_status != status
+
+    def close(self) -> None:
+        """Close the connection; a later statement opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @property
+    def _timeout_ms(self) -> int:
+        return max(1, round(self.timeout * 1000))
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection is not None and not self._connection.closed and not self._connection.broken:
+            return self._connection
+        self.close()
+        connection = connect(self.using, name="django_river")
+        try:
+            self._pooled = is_pooled(connection)
+            if not self._pooled:
+                connection.execute(f"SET statement_timeout = {self._timeout_ms}")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _rows(
+        self, connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        cursor = connection.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,275 @@
+-- Statements of the SQLite driver. They name the same operations as Postgres's; where one differs, it says why.
+--
+-- Everywhere: :now is passed in, because SQLite's clock is this process's clock anyway, and its own functions only
+-- know milliseconds. Times are UTC text of fixed width, so that text sorts as time. There is one writer at a time,
+-- so nothing is locked row by row.
+
+-- name: job_ready_queues
+-- SQLite only: a read to decide whether a claim is worth the write lock, which an idle worker must not take.
+SELECT demand.value
+FROM json_each(:queues) AS demand
+WHERE EXISTS (
+    SELECT 1 FROM river_job WHERE state = 'available' AND queue = demand.value AND scheduled_at <= :now
+);
+
+-- name: job_fetch
+-- One statement a queue (SQLite has no LATERAL), all in one transaction.
+UPDATE river_job
+SET state = 'running',
+    attempt = attempt + 1,
+    attempted_at = :now,
+    attempted_by = CASE
+        WHEN json_array_length(coalesce(attempted_by, '[]')) >= :attempted_by_limit
+        THEN json_insert(json_remove(attempted_by, '$[0]'), '$[#]', :client_id)
+        ELSE json_insert(coalesce(attempted_by, '[]'), '$[#]', :client_id)
+    END
+WHERE id IN (
+    SELECT id
+    FROM river_job
+    WHERE state = 'available' AND queue = :queue AND scheduled_at <= :now
+    ORDER BY priority, scheduled_at, id
+    LIMIT :limit
+)
+RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(coalesce(errors, '[]')), args, metadata;
+
+-- name: job_insert
+-- One statement a job: a local call is cheap, and arrays cannot be passed.
+INSERT INTO river_job (
+    kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at, attempt,
+    unique_key, unique_states
+)
+VALUES (
+    :kind, :args, :queue, :priority, :max_attempts, :metadata, :tags, :scheduled_at,
+    CASE WHEN :pending THEN 'pending' WHEN :scheduled_at > :now THEN 'scheduled' ELSE 'available' END,
+    :now, 0, :unique_key, :unique_states
+)
+ON CONFLICT DO NOTHING
+RETURNING id, state, attempt, scheduled_at, created_at;
+
+-- name: job_by_unique_key
+SELECT id, state, attempt, scheduled_at, created_at
+FROM river_job
+WHERE unique_key = :unique_key
+    AND unique_states & CASE state
+        WHEN 'available' THEN 1 WHEN 'cancelled' THEN 2 WHEN 'completed' THEN 4 WHEN 'discarded' THEN 8
+        WHEN 'pending' THEN 16 WHEN 'retryable' THEN 32 WHEN 'running' THEN 64 ELSE 128
+    END <> 0;
+
+-- name: job_complete
+UPDATE river_job
+SET state = 'completed', finalized_at = :now
+WHERE id IN (SELECT value FROM json_each(:ids))
+    AND state = 'running'
+    AND attempt = :attempt
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+RETURNING id, state;
+
+-- name: job_set_state
+-- One statement a job; see job_set_state_many of Postgres.
+UPDATE river_job
+SET state = CASE
+        WHEN :state IN ('available', 'retryable', 'scheduled')
+            AND json_type(metadata, '$.cancel_attempted_at') IS NOT NULL
+        THEN 'cancelled'
+        ELSE :state
+    END,
+    attempt = CASE
+        WHEN :give_attempt_back AND json_type(metadata, '$.cancel_attempted_at') IS NULL THEN attempt - 1
+        ELSE attempt
+    END,
+    finalized_at = CASE
+        WHEN :state IN ('cancelled', 'completed', 'discarded')
+            OR json_type(metadata, '$.cancel_attempted_at') IS NOT NULL
+        THEN :now
+    END,
+    scheduled_at = CASE
+        WHEN :due_at IS NULL OR json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN scheduled_at
+        ELSE :due_at
+    END,
+    errors = CASE
+        WHEN :error IS NULL THEN errors
+        ELSE json_insert(
+            coalesce(errors, '[]'), '$[#]', json_set(json(:error), '$.at', replace(attempted_at, ' ', 'T') || 'Z')
+        )
+    END
+WHERE id = :id
+    AND state = 'running'
+    AND attempt = :attempt
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+RETURNING id, state;
+
+-- name: job_merge_metadata
+-- One key at a time: json_patch would merge deeply and drop nulls, and metadata is merged at its top level only.
+UPDATE river_job SET metadata = json_set(metadata, :path, json(:value)) WHERE id = :id;
+
+-- name: job_release_unknown
+UPDATE river_job
+SET state = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled' ELSE 'available'
+    END,
+    finalized_at = CASE WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN :now END,
+    attempt = attempt - 1
+WHERE state = 'running'
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+    AND id NOT IN (SELECT value FROM json_each(:known_ids))
+RETURNING id;
+
+-- name: job_rescue
+UPDATE river_job
+SET state = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled'
+        WHEN attempt >= max_attempts THEN 'discarded'
+        ELSE 'retryable'
+    END,
+    finalized_at = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL OR attempt >= max_attempts THEN :now
+    END,
+    scheduled_at = :now,
+    errors = json_insert(coalesce(errors, '[]'), '$[#]', json_object(
+        'at', replace(attempted_at, ' ', 'T') || 'Z',
+        'attempt', attempt,
+        'error', 'rescued: client ' || coalesce(json_extract(attempted_by, '$[#-1]'), 'unknown') || ' is gone',
+        'trace', ''
+    )),
+    metadata = json_set(metadata, '$."river:rescue_count"', 1 + CASE
+        WHEN json_type(metadata, '$."river:rescue_count"') = 'integer'
+        THEN json_extract(metadata, '$."river:rescue_count"')
+        ELSE 0
+    END)
+WHERE id IN (
+    SELECT job.id
+    FROM river_job AS job
+    WHERE job.state = 'running'
+        AND job.attempted_at < :lost_before
+        AND NOT EXISTS (
+            SELECT 1
+            FROM django_river_client AS client
+            WHERE client.id = json_extract(job.attempted_by, '$[#-1]') AND client.heartbeat_at > :alive_after
+        )
+        AND (
+            job.attempt < job.max_attempts
+            OR json_type(job.metadata, '$.cancel_attempted_at') IS NOT NULL
+            OR job.kind IN (SELECT value FROM json_each(:known_kinds))
+        )
+    ORDER BY job.id
+    LIMIT :limit
+)
+RETURNING id, kind, queue, state;
+
+-- name: job_due
+SELECT id, queue
+FROM river_job
+WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= :now
+ORDER BY scheduled_at, id
+LIMIT :limit;
+
+-- name: job_make_available
+-- One job at a time, so that the unique index itself decides who keeps a key.
+UPDATE OR IGNORE river_job SET state = 'available' WHERE id = :id RETURNING id;
+
+-- name: job_discard_conflicting
+UPDATE river_job
+SET state = 'discarded',
+    finalized_at = :now,
+    metadata = json_set(metadata, '$.unique_key_conflict', 'scheduler_discarded')
+WHERE id = :id;
+
+-- name: job_seconds_until_due
+SELECT min(scheduled_at) FROM river_job WHERE state IN ('retryable', 'scheduled');
+
+-- name: job_has_due
+SELECT EXISTS (
+    SELECT 1
+    FROM river_job AS job
+    WHERE job.state IN ('available', 'retryable', 'scheduled')
+        AND job.scheduled_at <= :now
+        AND job.queue IN (SELECT value FROM json_each(:queues))
+        AND NOT EXISTS (
+            SELECT 1 FROM river_queue AS queue WHERE queue.name = job.queue AND queue.paused_at IS NOT NULL
+        )
+);
+
+-- name: job_cancel_asked
+SELECT id
+FROM river_job
+WHERE id IN (SELECT value FROM json_each(:ids))
+    AND state = 'running'
+    AND json_type(metadata, '$.cancel_attempted_at') IS NOT NULL;
+
+-- name: job_states
+SELECT id, queue, state FROM river_job WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
+
+-- name: job_cancel
+UPDATE river_job
+SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
+    finalized_at = CASE WHEN state = 'running' THEN NULL ELSE :now END,
+    metadata = json_set(metadata, '$.cancel_attempted_at', replace(:now, ' ', 'T') || 'Z')
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state NOT IN ('cancelled', 'completed', 'discarded')
+RETURNING id, state;
+
+-- name: job_retry
+-- One job at a time, so that the unique index itself decides who keeps a key.
+UPDATE OR IGNORE river_job
+SET state = 'available',
+    finalized_at = NULL,
+    scheduled_at = CASE WHEN state = 'available' THEN min(scheduled_at, :now) ELSE :now END,
+    max_attempts = CASE WHEN attempt >= max_attempts THEN min(attempt + 1, 32767) ELSE max_attempts END,
+    metadata = json_remove(metadata, '$.cancel_attempted_at', '$.unique_key_conflict')
+WHERE id = :id AND state <> 'running'
+RETURNING id, state;
+
+-- name: job_delete
+DELETE FROM river_job
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state <> 'running'
+RETURNING id, state;
+
+-- name: queue_touch
+INSERT INTO river_queue (name, created_at, metadata, updated_at)
+SELECT value, :now, '{}', :now FROM json_each(:names) WHERE true
+ON CONFLICT (name) DO UPDATE SET updated_at = :now
+RETURNING name, paused_at IS NOT NULL;
+
+-- name: queue_pause
+UPDATE river_queue
+SET paused_at = :now, updated_at = :now
+WHERE (:name = '*' OR name = :name) AND paused_at IS NULL
+RETURNING name;
+
+-- name: queue_insert
+-- A queue that no client has worked yet can be paused too.
+INSERT INTO river_queue (name, created_at, metadata, updated_at)
+VALUES (:name, :now, '{}', :now)
+ON CONFLICT (name) DO NOTHING;
+
+-- name: queue_resume
+UPDATE river_queue
+SET paused_at = NULL, updated_at = :now
+WHERE (:name = '*' OR name = :name) AND paused_at IS NOT NULL
+RETURNING name;
+
+-- name: leader_delete_expired
+DELETE FROM river_leader WHERE expires_at < :now;
+
+-- name: leader_elect
+INSERT INTO river_leader (name, leader_id, elected_at, expires_at)
+VALUES ('default', :leader_id, :now, :expires_at)
+ON CONFLICT (name) DO NOTHING
+RETURNING leader_id, elected_at, expires_at;
+
+-- name: leader_renew
+UPDATE river_leader
+SET expires_at = :expires_at
+WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at >= :now
+RETURNING leader_id, elected_at, expires_at;
+
+-- name: leader_resign
+DELETE FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at RETURNING leader_id;
+
+-- name: client_beat
+INSERT INTO django_river_client (id, host, pid, version, queues, slots, can_lead, started_at, heartbeat_at)
+VALUES (:id, :host, :pid, :version, :queues, :slots, :can_lead, :now, :now)
+ON CONFLICT (id) DO UPDATE
+SET heartbeat_at = :now, queues = excluded.queues, slots = excluded.slots, can_lead = excluded.can_lead;
+
+-- name: client_delete
+DELETE FROM django_river_client WHERE id = :id;
