@@ -1,14 +1,19 @@
-"""Settings of the test suite. The database is ``DATABASE_URL``, or SQLite in a file of its own."""
+"""Settings of the test suite, and of the processes that its tests start."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+}
 
 SECRET_KEY = "not secret: tests only"
 USE_TZ = True
@@ -47,20 +52,19 @@ TEMPLATES = [
 
 
 def _database() -> dict[str, object]:
+    """``RIVER_TEST_DATABASE`` says which; ``DATABASE_URL`` where, if it is one of these.
+
+    Without a URL the fixtures start a Postgres, or make a file, when the first test asks for a database.
+    """
     url = os.environ.get("DATABASE_URL", "")
-    if url and not url.startswith("sqlite"):
-        return dict(env.db("DATABASE_URL"))
-    folder = Path(os.environ.setdefault("RIVER_TEST_FOLDER", tempfile.mkdtemp(prefix="river-tests-")))
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(folder / "db.sqlite3"),
-        "TEST": {"NAME": str(folder / "test.sqlite3")},
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
-        },
-    }
+    is_file = url.startswith("sqlite")
+    vendor = os.environ.get("RIVER_TEST_DATABASE") or ("sqlite" if is_file else "postgres")
+    if vendor == "sqlite":
+        database = env.db_url_config(url if is_file else "sqlite://:memory:")
+        return {**database, "OPTIONS": SQLITE_OPTIONS}
+    if vendor == "postgres":
+        return dict(env.db_url_config(url if url and not is_file else "postgres://postgres@127.0.0.1:1/postgres"))
+    raise ImproperlyConfigured(f"RIVER_TEST_DATABASE must be 'postgres' or 'sqlite', not {vendor!r}")
 
 
 DATABASES = {"default": _database()}
