@@ -34,6 +34,29 @@ def error(attempt: int = 1, at: str = "2026-03-01T12:00:00.000000Z", **given: An
     return entry | given
 
 
+def _attempt(job: Any) -> int:
+    if job.state == State.DISCARDED:
+        return int(job.max_attempts)
+    return 1 if job.state in ATTEMPTED else 0
+
+
+def _scheduled_at(job: Any) -> Any:
+    later = job.state in {State.RETRYABLE, State.SCHEDULED}
+    return timezone.now() + 60 * MINUTE if later else job.created_at
+
+
+def _metadata(job: Any) -> dict[str, Any]:
+    asked = (job.created_at + SECOND).isoformat()
+    return {"cancel_attempted_at": asked} if job.state == State.CANCELLED else {}
+
+
+def _errors(job: Any) -> list[dict[str, Any]] | None:
+    """Every attempt failed but one that goes on or went well."""
+    failed = job.attempt - (job.state in {State.COMPLETED, State.RUNNING})
+    at = job.attempted_at.isoformat() if job.attempted_at else ""
+    return [error(number, at=at) for number in range(1, failed + 1)] or None
+
+
 class JobFactory(DjangoModelFactory[Job]):
     """A job that its state explains."""
 
@@ -57,18 +80,18 @@ class JobFactory(DjangoModelFactory[Job]):
     priority = 1
     max_attempts = 25
     args: Any = factory.Sequence(lambda number: {"number": number})
-    metadata = factory.LazyAttribute(lambda job: _metadata(job))
+    metadata = factory.LazyAttribute(_metadata)
     tags: Any = factory.List([])
-    attempt = factory.LazyAttribute(lambda job: _attempt(job))
+    attempt = factory.LazyAttribute(_attempt)
 
     created_at = factory.LazyFunction(lambda: timezone.now() - MINUTE)
-    scheduled_at = factory.LazyAttribute(lambda job: _scheduled_at(job))
+    scheduled_at = factory.LazyAttribute(_scheduled_at)
     attempted_at = factory.LazyAttribute(lambda job: job.created_at + SECOND if job.attempt else None)
     attempted_by = factory.LazyAttribute(lambda job: [job.client_id] * job.attempt or None)
     finalized_at = factory.LazyAttribute(
         lambda job: (job.attempted_at or job.created_at) + 2 * SECOND if job.state in FINAL else None
     )
-    errors = factory.LazyAttribute(lambda job: _errors(job))
+    errors = factory.LazyAttribute(_errors)
 
 
 class QueueFactory(DjangoModelFactory[Queue]):
@@ -115,26 +138,3 @@ class LeaderFactory(DjangoModelFactory[Leader]):
     leader_id = CLIENT_ID
     elected_at = factory.LazyFunction(lambda: timezone.now() - 60 * MINUTE)
     expires_at = factory.LazyFunction(lambda: timezone.now() + 15 * SECOND)
-
-
-def _attempt(job: Any) -> int:
-    if job.state == State.DISCARDED:
-        return int(job.max_attempts)
-    return 1 if job.state in ATTEMPTED else 0
-
-
-def _scheduled_at(job: Any) -> Any:
-    later = job.state in {State.RETRYABLE, State.SCHEDULED}
-    return timezone.now() + 60 * MINUTE if later else job.created_at
-
-
-def _metadata(job: Any) -> dict[str, Any]:
-    asked = (job.created_at + SECOND).isoformat()
-    return {"cancel_attempted_at": asked} if job.state == State.CANCELLED else {}
-
-
-def _errors(job: Any) -> list[dict[str, Any]] | None:
-    """Every attempt failed but one that goes on or went well."""
-    failed = job.attempt - (job.state in {State.COMPLETED, State.RUNNING})
-    at = job.attempted_at.isoformat() if job.attempted_at else ""
-    return [error(number, at=at) for number in range(1, failed + 1)] or None
