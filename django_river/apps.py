@@ -16,6 +16,6 @@ class RiverConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_river import checks  # noqa: F401  (registers itself)
+        from django_river import checks  # noqa: F401, PLC0415  (registers itself; needs the apps loaded)
 
         autodiscover_modules("jobs")

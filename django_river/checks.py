@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps.config import AppConfig
-from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
-from django_river.conf import SETTING, config, problems
+from django_river.conf import SETTING, config, problems, raw_settings
 from django_river.exceptions import DefinitionError
 from django_river.jobs.registry import registry
 from django_river.storage import DRIVERS
@@ -29,9 +28,11 @@ def _hint(text: str, id: str) -> str:
 @register()
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``DJANGO_RIVER``: unknown keys, wrong types, impossible combinations; and a database that can hold jobs."""
-    found = problems(getattr(settings, SETTING, {}))
+    found = problems(raw_settings())
     if found:
-        return [Error(problem.text, hint=_hint(problem.hint, problem.id), id=_id(problem.id)) for problem in found]
+        return [
+            Error(problem.text, hint=_hint(problem.hint, problem.id), id=_id(problem.id)) for problem in found
+        ]
     return list(_database_messages())
 
 
@@ -39,7 +40,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Every ``@job``: its annotations resolve and can be stored, its queue exists."""
     messages: list[CheckMessage] = []
-    known = None if problems(getattr(settings, SETTING, {})) else config()
+    known = None if problems(raw_settings()) else config()
     for definition in registry:
         try:
             definition.arguments  # noqa: B018  (built when first asked for)
@@ -91,10 +92,8 @@ def _sqlite_messages(using: str, database: dict[str, Any]) -> Iterator[CheckMess
 
 def _pool_messages(slots: int, database: dict[str, Any]) -> Iterator[CheckMessage]:
     pool = database.get("OPTIONS", {}).get("pool")
-    size = pool.get("max_size", pool.get("min_size", 4)) if isinstance(pool, dict) else 4
+    size = (pool.get("max_size") or pool.get("min_size") or 4) if isinstance(pool, dict) else 4
     if pool and slots > size:
         text = f"A worker runs {slots} jobs at once, but the connection pool holds {size}."
         hint = "Raise OPTIONS['pool']['max_size'], or lower CONCURRENCY."
         yield Warning(text, hint=_hint(hint, "W003"), id=_id("W003"))
-
-

@@ -172,10 +172,14 @@ class Config:
 
     @property
     def slots(self) -> int:
-        """How many jobs one client works at once."""
+        """How many jobs a client of all queues works at once."""
+        return self.slots_for(self.queues)
+
+    def slots_for(self, queues: Mapping[str, QueueConfig]) -> int:
+        """How many jobs a client of these queues works at once."""
         if self.concurrency is not None:
             return self.concurrency
-        sizes = [queue.max_workers for queue in self.queues.values()]
+        sizes = [queue.max_workers for queue in queues.values()]
         return min(sum(sizes), max(DEFAULT_SLOTS, *sizes)) if sizes else 1
 
 
@@ -185,6 +189,11 @@ _SECONDS = frozenset(
         "HEARTBEAT_INTERVAL", "CLIENT_TIMEOUT", "RESCUE_AFTER", "LEADER_TTL",
     }
 )  # fmt: skip
+
+
+def raw_settings() -> object:
+    """``DJANGO_RIVER`` as the project has it."""
+    return getattr(settings, SETTING, {})
 
 
 def problems(raw: object) -> list[Problem]:
@@ -205,7 +214,7 @@ def config() -> Config:
 
     Raises :class:`ConfigError` naming everything that is wrong.
     """
-    raw = getattr(settings, SETTING, {})
+    raw: Any = raw_settings()
     found = problems(raw)
     if found:
         raise ConfigError("\n".join(f"{problem.text} {problem.hint}" for problem in found))
@@ -224,9 +233,7 @@ def _seconds(value: float | timedelta) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
-def _option_problems(
-    raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str
-) -> Iterator[Problem]:
+def _option_problems(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
     known = {option.name: option for option in options}
     for key, value in raw.items():
         option = known.get(key)

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
+import msgspec
 from asgiref.sync import sync_to_async
 from django.apps import apps
+from django.conf import settings as project
 from django.db import connections, transaction
 from django.utils import timezone
 
@@ -167,9 +169,7 @@ class JobRequest(Generic[P]):
         unique = self.unique or options.unique
         if unique is not None:
             row.unique_states = unique.mask
-            row.unique_key = unique.key(
-                kind=row.kind, args=raw, queue=row.queue, scheduled_at=_planned(row)
-            )
+            row.unique_key = unique.key(kind=row.kind, args=raw, queue=row.queue, scheduled_at=_planned(row))
         return BuiltJob(row, self.database or settings.database)
 
 
@@ -281,7 +281,7 @@ def job(
 
 if TYPE_CHECKING:
 
-    class _Decorator:
+    class _Decorator(Protocol):
         @overload
         def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> JobFunction[P, R]: ...
         @overload
@@ -381,9 +381,7 @@ def _tags(tags: Iterable[str]) -> tuple[str, ...]:
 def _aware(moment: datetime) -> datetime:
     if timezone.is_aware(moment):
         return moment
-    from django.conf import settings
-
-    if settings.USE_TZ:
+    if project.USE_TZ:
         raise ValueError(f"run_after must be aware (it has no time zone), got {moment!r}")
     return timezone.make_aware(moment)
 
@@ -393,8 +391,6 @@ def _planned(row: JobInsert) -> datetime:
 
 
 def _decoded(raw: bytes) -> Any:
-    import msgspec
-
     return msgspec.json.decode(raw)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -164,9 +165,7 @@ def _type_hints(function: Callable[..., Any], kind: str) -> dict[str, Any]:
         raise DefinitionError(f"{kind}: cannot resolve the annotations of its arguments: {error}") from error
 
 
-def _struct(
-    kind: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]
-) -> type[msgspec.Struct]:
+def _struct(kind: str, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> type[msgspec.Struct]:
     fields: list[Any] = []
     for parameter in parameters:
         hint = hints.get(parameter.name, Any)
@@ -184,5 +183,5 @@ def _struct(
 
 def _field_default(default: Any) -> Any:
     if isinstance(default, list | dict | set | bytearray):
-        return msgspec.field(default_factory=lambda: type(default)(default))
+        return msgspec.field(default_factory=lambda: copy.copy(default))
     return msgspec.field(default=default)

@@ -118,4 +118,3 @@ class JobContext:
         """Ask the job to stop. The first reason stays."""
         if self._reason is None:
             self._reason = reason
-

@@ -52,7 +52,8 @@ class Unique:
             object.__setattr__(self, "by_state", frozenset(State(state) for state in self.by_state))
         except ValueError as error:
             raise ValueError(f"by_state: {error}; known states are {', '.join(State)}") from error
-        if isinstance(self.by_args, str):
+        given: object = self.by_args
+        if isinstance(given, str):
             raise TypeError(f"by_args must be True or a list of names, got {self.by_args!r}")
         if not isinstance(self.by_args, bool):
             object.__setattr__(self, "by_args", tuple(self.by_args))

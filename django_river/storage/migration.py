@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations.base import Operation
 from django.db.migrations.operations.special import SeparateDatabaseAndState
 from django.db.migrations.state import ProjectState
 from django.utils.module_loading import import_string
@@ -11,7 +12,7 @@ from django.utils.module_loading import import_string
 class RiverTables(SeparateDatabaseAndState):
     """On Postgres River's own tables, created or adopted; on SQLite what the given models say."""
 
-    def __init__(self, operations: list[object]) -> None:
+    def __init__(self, operations: list[Operation]) -> None:
         super().__init__(state_operations=operations)
 
     def deconstruct(self) -> tuple[str, list[object], dict[str, object]]:

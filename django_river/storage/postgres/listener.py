@@ -50,7 +50,8 @@ class PostgresListener:
                 raise psycopg.OperationalError("the listener is not connected")
             heard = list(connection.notifies(timeout=0))
             if not heard:
-                ready, _, _ = select.select([connection, self._alarm], [], [], timeout)
+                sources: list[Any] = [connection, self._alarm]
+                ready, _, _ = select.select(sources, [], [], timeout)
                 if self._alarm in ready:
                     self._alarm.recv(1024)
                 if not ready:

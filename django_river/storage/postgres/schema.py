@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from django_river.exceptions import MigrationError
@@ -44,8 +46,8 @@ def _check_version(schema_editor: BaseDatabaseSchemaEditor, tables: set[str]) ->
         )
 
 
-def _rows(schema_editor: BaseDatabaseSchemaEditor, statement: str) -> list[tuple[object, ...]]:
+def _rows(schema_editor: BaseDatabaseSchemaEditor, statement: str) -> list[tuple[Any, ...]]:
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(SQL[statement])
-        rows: list[tuple[object, ...]] = cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows
