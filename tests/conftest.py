@@ -89,7 +89,7 @@ def environ_for(url: str) -> dict[str, str]:
     chosen = {
         "DATABASE_URL": url,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "RIVER_TEST_DATABASE": "",
     }
     return os.environ | chosen

