@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from django.db import connections
@@ -12,11 +13,16 @@ from django_river.storage.sessions import DjangoSession
 
 if TYPE_CHECKING:
     from django_river.storage.base import Listener, Storage
+    from django_river.storage.overview import Overview
 
 #: Drivers by vendor, as dotted paths: a site that uses one database imports the code of one.
 DRIVERS = {
     "postgresql": "django_river.storage.postgres.driver",
     "sqlite": "django_river.storage.sqlite.driver",
+}
+OVERVIEWS = {
+    "postgresql": "django_river.storage.postgres.overview.PostgresOverview",
+    "sqlite": "django_river.storage.sqlite.overview.SqliteOverview",
 }
 
 
@@ -38,10 +44,20 @@ def open_listener(using: str) -> Listener | None:
     return listener
 
 
+def for_people(using: str) -> Overview:
+    """Reads for people, on Django's connection of this thread."""
+    found: Overview = import_string(_of_vendor(OVERVIEWS, using))(DjangoSession(using), using)
+    return found
+
+
 def _driver(using: str) -> str:
+    return _of_vendor(DRIVERS, using)
+
+
+def _of_vendor(paths: Mapping[str, str], using: str) -> str:
     vendor = connections[using].vendor
     try:
-        return DRIVERS[vendor]
+        return paths[vendor]
     except KeyError:
         raise ConfigError(
             f"database {using!r} is {vendor}; jobs can be kept on {' and '.join(sorted(DRIVERS))} only"

@@ -263,11 +263,16 @@ class Storage(ABC):
         """Claim due jobs for all demands at once, no more than ``limit`` together; earlier demands come first."""
 
     @abstractmethod
-    def job_has_due(self, queues: Sequence[str]) -> bool:
-        """Whether any waiting job of these queues is due now; paused queues have none."""
+    def job_has_due(self, queues: Sequence[str], *, scheduled: bool = True) -> bool:
+        """Whether any waiting job of these queues is due now; paused queues have none.
+
+        ``scheduled`` says whether to count those that a leader has to make available first.
+        """
 
     @abstractmethod
-    def job_insert_many(self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()) -> list[InsertedJob]:
+    def job_insert_many(
+        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
+    ) -> list[InsertedJob]:
         """Insert jobs, and say in the same statement or transaction that the ``notify`` queues have work.
 
         The answer is in the order of ``jobs``. A job whose unique key is taken is not inserted and nothing is changed;
@@ -327,6 +332,10 @@ class Storage(ABC):
         """Send notifications, with the transaction if there is one."""
 
     # Queues
+
+    @abstractmethod
+    def queue_list(self, names: Sequence[str]) -> list[QueueState]:
+        """How these queues stand; those without a row are left out. Writes nothing."""
 
     @abstractmethod
     def queue_pause(self, name: str) -> list[str]:

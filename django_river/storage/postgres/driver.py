@@ -98,8 +98,8 @@ class Driver(Storage):
         )
         return [ClaimedJob._make(row) for row in rows]
 
-    def job_has_due(self, queues: Sequence[str]) -> bool:
-        return bool(self._run("job_has_due", queues=list(queues))[0][0])
+    def job_has_due(self, queues: Sequence[str], *, scheduled: bool = True) -> bool:
+        return bool(self._run("job_has_due", queues=list(queues), scheduled=scheduled)[0][0])
 
     def job_insert_many(
         self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
@@ -184,6 +184,9 @@ class Driver(Storage):
 
     def notify_many(self, topic: str, payloads: Sequence[str]) -> None:
         self._run("notify_many", topic=topic, payloads=list(payloads))
+
+    def queue_list(self, names: Sequence[str]) -> list[QueueState]:
+        return [QueueState(*row) for row in self._run("queue_list", names=list(names))]
 
     def queue_pause(self, name: str) -> list[str]:
         return self._change_queue("queue_pause", name, "pause")

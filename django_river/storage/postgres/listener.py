@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -21,8 +22,8 @@ class PostgresListener:
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._prefix = ""
-        self._alarm, self._alarm_cord = socket.socketpair()
-        self._alarm.setblocking(False)
+        # Written when we connect; a byte sent into the one ends a wait on the other.
+        self._alarm: tuple[socket.socket, socket.socket] | None = None
 
     def connect(self, topics: Collection[str]) -> bool:
         """Open and listen; ``False`` behind a transaction pooler, where LISTEN succeeds and nothing ever comes."""
@@ -30,6 +31,7 @@ class PostgresListener:
         with django_errors():
             connection = connect(self.using, name="django_river listener")
             self._connection = connection
+            self._alarm = socket.socketpair()
             if is_pooled(connection):
                 self.close()
                 return False
@@ -45,8 +47,8 @@ class PostgresListener:
         After a silence the connection is asked whether it still lives, so that a dead one raises.
         """
         with django_errors():
-            connection = self._connection
-            if connection is None:
+            connection, alarm = self._connection, self._alarm
+            if connection is None or alarm is None:
                 raise psycopg.OperationalError("the listener is not connected")
             heard = list(connection.notifies(timeout=0))
             if not heard:
@@ -61,10 +63,16 @@ class PostgresListener:
 
     def interrupt(self) -> None:
         """Let a :meth:`wait` in another thread return now."""
-        self._alarm_cord.send(b"!")
+        alarm = self._alarm
+        if alarm is not None:
+            with suppress(OSError):
+                alarm[1].send(b"!")
 
     def close(self) -> None:
         """Close the connection; safe twice."""
         connection, self._connection = self._connection, None
+        alarm, self._alarm = self._alarm, None
         if connection is not None:
             connection.close()
+        for end in alarm or ():
+            end.close()

@@ -276,7 +276,7 @@ WHERE state IN ('retryable', 'scheduled');
 SELECT EXISTS (
     SELECT
     FROM river_job AS job
-    WHERE job.state IN ('available', 'retryable', 'scheduled')
+    WHERE (job.state = 'available' OR (%(scheduled)s AND job.state IN ('retryable', 'scheduled')))
         AND job.scheduled_at <= now()
         AND job.queue = ANY(%(queues)s::text[])
         AND NOT EXISTS (

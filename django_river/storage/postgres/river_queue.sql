@@ -6,6 +6,9 @@ SELECT name FROM unnest(%(names)s::text[]) AS name ORDER BY name
 ON CONFLICT (name) DO UPDATE SET updated_at = now()
 RETURNING name, paused_at IS NOT NULL;
 
+-- name: queue_list
+SELECT name, paused_at IS NOT NULL FROM river_queue WHERE name = ANY(%(names)s::text[]);
+
 -- name: queue_pause
 -- A queue that no client has worked yet can be paused too: its row is made here.
 WITH wanted AS (

@@ -70,7 +70,9 @@ class Driver(Storage):
         return self._change("job_delete", ids)
 
     def job_fetch(self, client_id: str, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
-        ready = {name for (name,) in self._run("job_ready_queues", queues=json.dumps([d.queue for d in demands]))}
+        ready = {
+            name for (name,) in self._run("job_ready_queues", queues=json.dumps([d.queue for d in demands]))
+        }
         if not ready:
             return []
         claimed: list[ClaimedJob] = []
@@ -89,8 +91,8 @@ class Driver(Storage):
                 claimed += map(ClaimedJob._make, rows)
         return claimed
 
-    def job_has_due(self, queues: Sequence[str]) -> bool:
-        return bool(self._run("job_has_due", queues=json.dumps(list(queues)))[0][0])
+    def job_has_due(self, queues: Sequence[str], *, scheduled: bool = True) -> bool:
+        return bool(self._run("job_has_due", queues=json.dumps(list(queues)), scheduled=scheduled)[0][0])
 
     def job_insert_many(
         self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
@@ -101,9 +103,7 @@ class Driver(Storage):
             return [self._insert(job) for job in jobs]
 
     def job_release_unknown(self, client_id: str, known_ids: Sequence[int]) -> list[int]:
-        rows = self._run(
-            "job_release_unknown", client_id=client_id, known_ids=json.dumps(list(known_ids))
-        )
+        rows = self._run("job_release_unknown", client_id=client_id, known_ids=json.dumps(list(known_ids)))
         return [id for (id,) in rows]
 
     def job_rescue(
@@ -174,12 +174,14 @@ class Driver(Storage):
         )
 
     def leader_resign(self, term: LeaderTerm) -> bool:
-        return bool(
-            self._run("leader_resign", leader_id=term.leader_id, elected_at=_text(term.elected_at))
-        )
+        return bool(self._run("leader_resign", leader_id=term.leader_id, elected_at=_text(term.elected_at)))
 
     def notify_many(self, topic: str, payloads: Sequence[str]) -> None:
         """Nobody could hear it."""
+
+    def queue_list(self, names: Sequence[str]) -> list[QueueState]:
+        rows = self._run("queue_list", names=json.dumps(list(names)))
+        return [QueueState(name, bool(is_paused)) for name, is_paused in rows]
 
     def queue_pause(self, name: str) -> list[str]:
         with self.session.atomic():

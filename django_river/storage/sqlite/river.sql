@@ -181,7 +181,7 @@ SELECT min(scheduled_at) FROM river_job WHERE state IN ('retryable', 'scheduled'
 SELECT EXISTS (
     SELECT 1
     FROM river_job AS job
-    WHERE job.state IN ('available', 'retryable', 'scheduled')
+    WHERE (job.state = 'available' OR (:scheduled AND job.state IN ('retryable', 'scheduled')))
         AND job.scheduled_at <= :now
         AND job.queue IN (SELECT value FROM json_each(:queues))
         AND NOT EXISTS (
@@ -228,6 +228,9 @@ INSERT INTO river_queue (name, created_at, metadata, updated_at)
 SELECT value, :now, '{}', :now FROM json_each(:names) WHERE true
 ON CONFLICT (name) DO UPDATE SET updated_at = :now
 RETURNING name, paused_at IS NOT NULL;
+
+-- name: queue_list
+SELECT name, paused_at IS NOT NULL FROM river_queue WHERE name IN (SELECT value FROM json_each(:names));
 
 -- name: queue_pause
 UPDATE river_queue

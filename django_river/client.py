@@ -1,0 +1,355 @@
+"""A running client: builds all parts, hands them to one another, starts and stops them. No loop, no query.
+
+Stopping goes in phases that share one deadline: stop fetching; let jobs finish; ask them to stop; hand back what has
+not started, and give back the attempt of what would not stop; store the results; resign; leave.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from threading import Lock
+
+from django.db import Error as DatabaseProblem
+
+from django_river import storage
+from django_river.conf import Config, QueueConfig
+from django_river.exceptions import ConfigError
+from django_river.hints import hints
+from django_river.jobs.context import CancelReason
+from django_river.jobs.registry import Registry, registry as all_jobs
+from django_river.leadership import Elector
+from django_river.maintenance.job_rescuer import JobRescuer
+from django_river.maintenance.job_scheduler import JobScheduler
+from django_river.maintenance.maintainer import Maintainer
+from django_river.notifier import Ears, Notifier
+from django_river.service import Service
+from django_river.signals import client_started, client_stopped
+from django_river.storage.base import ClientInfo
+from django_river.work.attempts import Attempts
+from django_river.work.completer import Completer
+from django_river.work.fetcher import Fetcher
+from django_river.work.keeper import Keeper
+from django_river.work.outcomes import INTERRUPTED
+from django_river.work.producer import Producer
+from django_river.work.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+#: No statement of the worker's own may take longer than this, in seconds.
+STATEMENT_TIMEOUT = 10.0
+MAINTENANCE_TIMEOUT = 30.0
+#: How often queue states and cancels are polled, in seconds: with notifications arriving, and without.
+RECONCILE_LISTENING = 10.0
+RECONCILE_POLLING = 2.0
+#: Queue rows say that somebody works the queue.
+TOUCH_SECONDS = 600.0
+OVERDUE_SECONDS = 0.5
+#: What is left for storing results when the deadline has passed.
+FLUSH_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """How a client ended."""
+
+    #: Jobs whose attempt was given back because they would not stop.
+    interrupted: int
+    #: Results that could not be stored.
+    unstored: int
+
+
+class Client:
+    """One worker process's share of the work.
+
+    >>> client = Client(config())                                      # doctest: +SKIP
+    >>> client.start()                                                 # doctest: +SKIP
+    >>> client.stop(timeout=30)                                        # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        registry: Registry = all_jobs,
+        queues: Mapping[str, QueueConfig] | None = None,
+        can_lead: bool = True,
+        client_id: str | None = None,
+        on_crash: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        self.config = config
+        self.registry = registry
+        self.queues = config.queues if queues is None else queues
+        self.can_lead = can_lead
+        self.id = unique_client_id(client_id)
+        self.using = config.database
+        if not self.queues:
+            raise ConfigError("a client needs at least one queue to work")
+
+        open_storage = partial(storage.open_storage, self.using, timeout=STATEMENT_TIMEOUT)
+        fetching = open_storage()
+        self.attempts = Attempts()
+        self.producers = {
+            name: Producer(name, max_workers=options.max_workers) for name, options in self.queues.items()
+        }
+        slots = config.slots_for(self.queues)
+        self.completer = Completer(
+            storage=open_storage(), client_id=self.id, attempts=self.attempts, registry=registry
+        )
+        self.fetcher = Fetcher(
+            storage=fetching,
+            client_id=self.id,
+            producers=self.producers,
+            attempts=self.attempts,
+            completer=self.completer,
+            poll_interval=config.poll_interval or fetching.default_poll_interval,
+            slots=slots,
+        )
+        self.workers = self.fetcher.workers = Workers(
+            client_id=self.id,
+            config=config,
+            registry=registry,
+            attempts=self.attempts,
+            completer=self.completer,
+            slots=slots,
+            on_room=self.fetcher.wake,
+        )
+        self.keeper = Keeper(storage=open_storage())
+        self.maintainer = Maintainer(
+            storage=storage.open_storage(self.using, timeout=MAINTENANCE_TIMEOUT), services=self._maintenance
+        )
+        self.elector = Elector(
+            storage=self.keeper.storage,
+            client_id=self.id,
+            ttl=config.leader_ttl,
+            on_gain=self.maintainer.start,
+            on_loss=self.maintainer.stop,
+        )
+        self.notifier = self._notifier()
+        self.info = ClientInfo(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=_version(),
+            slots=slots,
+            queues=sorted(self.queues),
+            can_lead=can_lead,
+        )
+        self._take_on_duties()
+        for service in (self.completer, self.fetcher, self.keeper, self.notifier):
+            if service is not None:
+                service.on_crash = on_crash
+
+    def start(self) -> None:
+        """Announce this client and start its parts; what was started is stopped again if one cannot.
+
+        Raises Django's database errors when the database cannot be reached, or has not been migrated.
+        """
+        try:
+            self._heartbeat()
+            self._touch_queues()
+            hints.add_waker(self.using, self.fetcher.hint)
+            for service in (self.completer, self.keeper, self.fetcher, self.notifier):
+                if service is not None:
+                    service.start()
+        except BaseException:
+            self.stop(timeout=0)
+            raise
+        client_started.send_robust(type(self), client_id=self.id)
+        logger.info(
+            "client %s works %s with %d slots", self.id, ", ".join(sorted(self.queues)), self.info.slots
+        )
+
+    def stop(
+        self, *, timeout: float | None = None, is_hurried: Callable[[], bool] = lambda: False
+    ) -> StopReport:
+        """Stop in phases: ``timeout`` seconds (default ``STOP_TIMEOUT``) for jobs to finish, then they are asked to.
+
+        ``is_hurried`` is asked while waiting; once it is true jobs are asked to stop at once.
+        """
+        deadline = time.monotonic() + (self.config.stop_timeout if timeout is None else timeout)
+        hints.remove_waker(self.using, self.fetcher.hint)
+        self.fetcher.stop()
+        self._hand_back_unstarted()
+        self._wait_for_jobs(deadline, is_hurried)
+        self.workers.cancel(self.attempts.started(), CancelReason.SHUTDOWN)
+        self._wait_for_jobs(time.monotonic() + self.config.cancel_timeout)
+        interrupted = self._give_back_running()
+        self.completer.flush(FLUSH_TIMEOUT)
+        self.workers.stop(timeout=0.5)
+        self._leave()
+        report = StopReport(interrupted=interrupted, unstored=len(self.attempts))
+        logger.info("client %s has stopped: %s", self.id, report)
+        client_stopped.send_robust(type(self), client_id=self.id)
+        return report
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is claimed, running or waiting to be stored."""
+        return not len(self.attempts)
+
+    def has_due_jobs(self) -> bool:
+        """Whether any job of our queues could run now; asks the database on the caller's connection."""
+        store = storage.for_caller(self.using)
+        return store.job_has_due(sorted(self.queues), scheduled=self.can_lead)
+
+    def _maintenance(self) -> Sequence[Service]:
+        lock = Lock()
+        return (
+            JobScheduler(storage=self.maintainer.storage, lock=lock, on_available=self.fetcher.hint),
+            JobRescuer(
+                storage=self.maintainer.storage,
+                lock=lock,
+                rescue_after=self.config.rescue_after,
+                client_timeout=self.config.client_timeout,
+                known_kinds=lambda: self.registry.kinds,
+            ),
+        )
+
+    def _notifier(self) -> Notifier | None:
+        listener = storage.open_listener(self.using) if self.config.notify else None
+        if listener is None:
+            return None
+        ears = Ears(
+            on_insert=lambda queue: self.fetcher.hint([queue]),
+            on_cancel=self._cancel,
+            on_pause=self._pause,
+            on_leadership=self._leadership_changed,
+            on_connect=self._reconcile_now,
+        )
+        return Notifier(listener=listener, ears=ears)
+
+    def _take_on_duties(self) -> None:
+        self.keeper.add("heartbeat", self._heartbeat)
+        self.keeper.add("touch queues", self._touch_queues)
+        self.keeper.add("reconcile", self._reconcile)
+        self.keeper.add("give up overdue", self._give_up_overdue)
+        if self.can_lead:
+            self.keeper.add("election", self.elector.attempt)
+
+    def _heartbeat(self) -> float:
+        self.keeper.storage.client_beat(self.info)
+        return self.config.heartbeat_interval
+
+    def _touch_queues(self) -> float:
+        for queue in self.keeper.storage.queue_touch(sorted(self.queues)):
+            self._set_paused(queue.name, is_paused=queue.is_paused)
+        return TOUCH_SECONDS
+
+    def _reconcile(self) -> float:
+        """Find what notifications would have said: pauses, and cancels of what runs here."""
+        for queue in self.keeper.storage.queue_list(sorted(self.queues)):
+            self._set_paused(queue.name, is_paused=queue.is_paused)
+        running = [attempt.job.id for attempt in self.attempts.started()]
+        if running:
+            for job_id in self.keeper.storage.job_cancel_asked(running):
+                self._cancel(job_id)
+        is_listening = self.notifier is not None and self.notifier.is_listening
+        return RECONCILE_LISTENING if is_listening else RECONCILE_POLLING
+
+    def _give_up_overdue(self) -> float:
+        self.workers.give_up_overdue()
+        return OVERDUE_SECONDS
+
+    def _reconcile_now(self) -> None:
+        self.fetcher.hint(())
+        self.keeper.hurry("reconcile")
+
+    def _cancel(self, job_id: int) -> None:
+        attempt = self.attempts.get(job_id)
+        if attempt is not None:
+            attempt.cancel(CancelReason.CANCEL)
+
+    def _pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
+        for name in self.producers if queue == "*" else (queue,):
+            self._set_paused(name, is_paused=is_paused)
+
+    def _set_paused(self, name: str, *, is_paused: bool) -> None:
+        producer = self.producers.get(name)
+        if producer is None or producer.is_paused == is_paused:
+            return
+        producer.is_paused = is_paused
+        if is_paused:
+            for attempt in producer.take_waiting():
+                self.workers.settle(attempt, INTERRUPTED)
+        else:
+            self.fetcher.hint([name])
+
+    def _leadership_changed(self, action: str, leader_id: str) -> None:
+        if not self.can_lead:
+            return
+        if action == "resigned" and leader_id != self.id:
+            self.keeper.hurry("election")
+
+    def _hand_back_unstarted(self) -> None:
+        waiting = self.workers.threads.take_waiting()
+        for producer in self.producers.values():
+            waiting += producer.take_waiting()
+        for attempt in waiting:
+            self.workers.settle(attempt, INTERRUPTED)
+
+    def _wait_for_jobs(self, deadline: float, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        while (left := deadline - time.monotonic()) > 0 and not is_hurried():
+            if self.attempts.wait_empty(min(left, 0.1)):
+                return
+
+    def _give_back_running(self) -> int:
+        """What runs on will be cut off with the process: its attempt must not count."""
+        given_back = [attempt for attempt in self.attempts.all() if not attempt.is_settled]
+        for attempt in given_back:
+            logger.warning("job %d (%s) did not stop; its attempt is given back", attempt.job.id, attempt.job.kind)
+        return sum(self.workers.settle(attempt, INTERRUPTED) for attempt in given_back)
+
+    def _leave(self) -> None:
+        if self.notifier is not None:
+            self.notifier.stop(5.0)
+        self.completer.stop(FLUSH_TIMEOUT)
+        self.keeper.stop(STATEMENT_TIMEOUT)
+        try:
+            self.elector.resign()
+            self.keeper.storage.client_delete(self.id)
+        except DatabaseProblem as error:
+            logger.warning("could not say good-bye to the database: %s", error)
+        finally:
+            self.maintainer.close()
+            self.keeper.storage.close()
+
+
+def unique_client_id(name: str | None = None) -> str:
+    """An id that no other process start has: a name or the host, the pid, and something random.
+
+    It is at most 100 characters, as River wants it, and may be read by people.
+    """
+    base = re.sub(r"[^\w.\-]", "_", name or socket.gethostname())[:60]
+    return f"{base}_{os.getpid()}_{secrets.token_hex(4)}"
+
+
+def chosen_queues(
+    config: Config, *, only: Collection[str] = (), exclude: Collection[str] = ()
+) -> dict[str, QueueConfig]:
+    """The queues of the settings, narrowed. Raises :class:`ConfigError` for a name that is not there."""
+    unknown = sorted((set(only) | set(exclude)) - set(config.queues))
+    if unknown:
+        raise ConfigError(
+            f"unknown queue {', '.join(map(repr, unknown))}; the settings name {', '.join(sorted(config.queues))}"
+        )
+    return {
+        name: options
+        for name, options in config.queues.items()
+        if (not only or name in only) and name not in exclude
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("django-riverqueue")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,198 @@
+"""``manage.py runworkers``: parse, build, run, exit code; nothing else."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+import sys
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, ProgrammingError, connections
+from django.utils import autoreload
+
+from django_river.client import Client, StopReport, chosen_queues
+from django_river.conf import Config, config
+from django_river.exceptions import ConfigError
+from django_river.stop_signals import StopSignals
+from django_river.supervisor import Supervisor
+
+EXIT_CLEAN = 0
+EXIT_ERROR = 1
+#: All results are stored, but jobs that would not stop were cut off; their attempts were given back.
+EXIT_INTERRUPTED = 3
+
+#: How often a worker sees whether its supervisor lives, and in a burst whether it is done, in seconds.
+LOOK_SECONDS = 0.25
+BURST_LOOK_SECONDS = 0.05
+
+
+class Command(BaseCommand):
+    """Work jobs until SIGTERM or SIGINT; a second one asks running jobs to stop at once."""
+
+    help = "Work the jobs of the queues in DJANGO_RIVER['QUEUES']."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queues", type=_names, default=(), help="Work these only: a,b")
+        parser.add_argument("--exclude", type=_names, default=(), help="Work all but these: a,b")
+        parser.add_argument("--concurrency", type=_positive, help="Jobs one process works at once.")
+        parser.add_argument("--processes", type=_positive, default=1, help="Worker processes (default 1).")
+        parser.add_argument(
+            "--burst", action="store_true", help="End when nothing is due any more; later work is left."
+        )
+        parser.add_argument("--reload", action="store_true", help="Restart when code changes (development).")
+        parser.add_argument("--no-lead", action="store_true", help="Never run maintenance.")
+        parser.add_argument("--client-id", help="Begin this client's id with this name instead of the host's.")
+        parser.add_argument(
+            "--stop-timeout", type=_seconds, help="Seconds running jobs may go on after SIGTERM."
+        )
+        parser.add_argument("--database", help="The alias of the database that holds the jobs.")
+        parser.add_argument("--child-of", type=int, help="Set by the supervisor of --processes.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        settings = self._settings(options)
+        if options["reload"]:
+            if options["processes"] > 1 or options["burst"]:
+                raise CommandError("--reload goes with neither --processes nor --burst.")
+            autoreload.run_with_reloader(self._run_reloaded, settings, options)
+            return
+        signals = StopSignals()
+        signals.install()
+        if options["processes"] > 1 and not options["child_of"]:
+            code = Supervisor(
+                [*_this_command(), "--child-of", str(os.getpid())],
+                processes=options["processes"],
+                is_burst=options["burst"],
+                stop_timeout=settings.stop_timeout + settings.cancel_timeout,
+                signals=signals,
+            ).run()
+        else:
+            code = self._run(self._client(settings, options, signals), options, signals)
+        # CommandError would print; the code says it all.
+        sys.exit(code)
+
+    def _settings(self, options: dict[str, Any]) -> Config:
+        try:
+            settings = config()
+        except ConfigError as error:
+            raise CommandError(str(error)) from error
+        changes: dict[str, Any] = {}
+        if options["concurrency"] is not None:
+            changes["concurrency"] = options["concurrency"]
+        if options["stop_timeout"] is not None:
+            changes["stop_timeout"] = options["stop_timeout"]
+        if options["database"] is not None:
+            if options["database"] not in connections:
+                raise CommandError(f"Unknown database {options['database']!r}; known: {', '.join(connections)}.")
+            changes["database"] = options["database"]
+        return dataclasses.replace(settings, **changes)
+
+    def _client(self, settings: Config, options: dict[str, Any], signals: StopSignals) -> Client:
+        def crashed(error: BaseException) -> None:
+            self._crash = error
+            signals.send()
+
+        self._crash: BaseException | None = None
+        try:
+            return Client(
+                settings,
+                queues=chosen_queues(settings, only=options["queues"], exclude=options["exclude"]),
+                can_lead=not options["no_lead"],
+                client_id=options["client_id"],
+                on_crash=crashed,
+            )
+        except ConfigError as error:
+            raise CommandError(str(error)) from error
+
+    def _run(self, client: Client, options: dict[str, Any], signals: StopSignals) -> int:
+        self._start(client)
+        if options["verbosity"]:
+            queues = ", ".join(sorted(client.queues))
+            self.stdout.write(f"{client.id} works {queues} with {client.info.slots} slots.")
+            self.stdout.flush()
+        self._wait(client, options, signals)
+        report = client.stop(is_hurried=signals.is_hurried)
+        if options["verbosity"]:
+            self.stdout.write(_summary(report))
+        if self._crash is not None or report.unstored:
+            return EXIT_ERROR
+        return EXIT_INTERRUPTED if report.interrupted else EXIT_CLEAN
+
+    def _start(self, client: Client) -> None:
+        try:
+            client.start()
+        except ProgrammingError as error:
+            raise CommandError(f"The job tables are not there: run manage.py migrate first.\n{error}") from error
+        except DatabaseError as error:
+            raise CommandError(f"Database {client.using!r} cannot be used: {error}") from error
+        finally:
+            # This thread only waits from here on; a connection of its own would be held for nothing.
+            connections.close_all()
+
+    def _wait(self, client: Client, options: dict[str, Any], signals: StopSignals) -> None:
+        parent = options["child_of"]
+        while not signals.wait(BURST_LOOK_SECONDS if options["burst"] else LOOK_SECONDS):
+            if parent and os.getppid() != parent:
+                self.stderr.write("The supervisor is gone: stopping.")
+                return
+            if options["burst"] and self._is_done(client):
+                return
+
+    def _is_done(self, client: Client) -> bool:
+        if not client.is_idle:
+            return False
+        try:
+            return not client.has_due_jobs() and client.is_idle
+        except DatabaseError as error:
+            self.stderr.write(f"Cannot see whether work is left: {error}")
+            connections.close_all()
+            return False
+
+    def _run_reloaded(self, settings: Config, options: dict[str, Any]) -> None:
+        """In the reloader's thread: a change of code ends the process, so the client is stopped at exit."""
+        signals = StopSignals()
+        client = self._client(settings, options, signals)
+        atexit.register(lambda: client.stop(timeout=0))
+        self._start(client)
+        self.stdout.write(f"{client.id} works {', '.join(sorted(client.queues))}; restarting when code changes.")
+        while not signals.wait(3600):
+            pass
+
+
+def _this_command() -> list[str]:
+    main = sys.modules["__main__"].__spec__
+    if main is not None:
+        name = main.name.removesuffix(".__main__")
+        return [sys.executable, "-m", name, *sys.argv[1:]]
+    return [sys.executable, *sys.argv]
+
+
+def _summary(report: StopReport) -> str:
+    parts = ["Stopped."]
+    if report.interrupted:
+        parts.append(f"{report.interrupted} jobs would not stop; their attempts were given back.")
+    if report.unstored:
+        parts.append(f"{report.unstored} results could not be stored; their jobs will be rescued.")
+    return " ".join(parts)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"must be seconds from 0, not {text!r}")
+    return value

@@ -1,0 +1,93 @@
+"""Turns notifications into wake-ups. A notification is a hint that may be lost: everything it says is polled too."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django_river.service import Service
+from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP, Listener
+
+logger = logging.getLogger(__name__)
+
+TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP)
+#: After so many seconds of silence the connection is asked whether it still lives.
+SILENCE = 5.0
+#: How often a connection that cannot hear (a pooler) is tried again.
+DEAF_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ears:
+    """What to call for what is heard. ``on_connect`` follows every (re)connect: much may have been missed."""
+
+    on_insert: Callable[[str], None]
+    on_cancel: Callable[[int], None]
+    on_pause: Callable[[str, bool], None]
+    on_leadership: Callable[[str, str], None]
+    on_connect: Callable[[], None]
+
+
+class Notifier(Service):
+    """Listens on a connection of its own, and reconnects when it breaks."""
+
+    def __init__(self, *, listener: Listener, ears: Ears) -> None:
+        super().__init__("notifier")
+        self.listener = listener
+        self.ears = ears
+
+        #: Whether notifications arrive now. Written in our thread, read by those who then poll less.
+        self.is_listening = False
+
+    def step(self) -> float:
+        if not self.is_listening:
+            if not self.listener.connect(TOPICS):
+                logger.warning(
+                    "the database is reached through a pooler that swallows LISTEN: polling instead. "
+                    "To be woken at once, give workers a direct connection."
+                )
+                return DEAF_SECONDS
+            self.is_listening = True
+            self.ears.on_connect()
+            # A stop that came while we were connecting found nothing to interrupt.
+            return 0.0
+        try:
+            heard = self.listener.wait(SILENCE)
+        except Exception:
+            self.is_listening = False
+            self.listener.close()
+            raise
+        for topic, payload in heard:
+            self._tell(topic, payload)
+        return 0.0
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop listening; a wait on the connection ends at once."""
+        self._stopping.set()
+        self.listener.interrupt()
+        return super().stop(timeout)
+
+    def cleanup(self) -> None:
+        self.is_listening = False
+        self.listener.close()
+
+    def _tell(self, topic: str, payload: str) -> None:
+        try:
+            message = json.loads(payload)
+            self._dispatch(topic, message)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            logger.warning("a notification on %s is not understood: %.200s", topic, payload)
+
+    def _dispatch(self, topic: str, message: dict[str, Any]) -> None:
+        action = message.get("action")
+        if topic == TOPIC_INSERT:
+            self.ears.on_insert(message["queue"])
+        elif topic == TOPIC_LEADERSHIP:
+            self.ears.on_leadership(str(action), str(message.get("leader_id", "")))
+        elif action == "cancel":
+            self.ears.on_cancel(int(message["job_id"]))
+        elif action in {"pause", "resume"}:
+            self.ears.on_pause(message["queue"], action == "pause")

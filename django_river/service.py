@@ -1,0 +1,139 @@
+"""The one base of whatever runs: a named thread that does one thing again and again until it is told to stop.
+
+The contract: ``start`` returns when the thread runs, ``stop`` when it has ended; both may be called twice, ``stop`` also
+before ``start``; a stopped service may be started again. A loop never sleeps, it waits, and ``wake`` and ``stop`` end
+every wait. What a step raises is logged and tried again after a growing pause; only what is no ``Exception`` ends it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+#: The pause after the first failure in a row, and the longest one, in seconds.
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+
+class Backoff:
+    """Growing pauses between tries, jittered so that clients do not come back all at once."""
+
+    def __init__(self, *, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> None:
+        self.first = first
+        self.longest = longest
+
+        self.failures = 0
+
+    def next(self) -> float:
+        """Count a failure; how many seconds to wait before the next try."""
+        pause = min(self.longest, self.first * 2 ** min(self.failures, 16))
+        self.failures += 1
+        return pause * random.uniform(0.75, 1.25)
+
+    def reset(self) -> None:
+        """Forget the failures."""
+        self.failures = 0
+
+
+class Service(ABC):
+    """A named thread with one verb, :meth:`step`."""
+
+    def __init__(self, name: str, *, on_crash: Callable[[BaseException], None] | None = None) -> None:
+        self.name = name
+        self.on_crash = on_crash
+
+        self._thread: threading.Thread | None = None
+        self._lifecycle = threading.Lock()
+        self._stopping = threading.Event()
+        self._awake = threading.Event()
+        self._started = threading.Event()
+        self._backoff = Backoff()
+
+    @abstractmethod
+    def step(self) -> float:
+        """Do the work once; answer in how many seconds to do it again, at the latest."""
+
+    def cleanup(self) -> None:
+        """Close what the thread has opened; called in the thread, when it ends."""
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._lifecycle:
+            if self._thread is not None:
+                return
+            self._stopping.clear()
+            self._awake.clear()
+            self._started.clear()
+            self._thread = threading.Thread(target=self._run, name=f"river-{self.name}", daemon=True)
+            self._thread.start()
+        self._started.wait()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Ask the thread to end and wait for it; ``False`` if it has not ended within ``timeout`` seconds."""
+        self._stopping.set()
+        self.wake()
+        with self._lifecycle:
+            thread = self._thread
+            if thread is None or thread is threading.current_thread():
+                return True
+            thread.join(timeout)
+            if thread.is_alive():
+                return False
+            self._thread = None
+            return True
+
+    def wake(self) -> None:
+        """End the wait between two steps. Cheap when nothing waits."""
+        if not self._awake.is_set():
+            self._awake.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread lives."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the thread has been asked to end."""
+        return self._stopping.is_set()
+
+    def _run(self) -> None:
+        self._started.set()
+        try:
+            while not self._stopping.is_set():
+                pause = self._try_step()
+                if pause > 0 and not self._stopping.is_set():
+                    self._awake.wait(pause)
+                self._awake.clear()
+        except BaseException as error:
+            logger.critical("%s ended by an error", self.name, exc_info=True)
+            if self.on_crash is not None:
+                self.on_crash(error)
+        finally:
+            try:
+                self.cleanup()
+            except Exception:
+                logger.exception("%s could not clean up", self.name)
+
+    def _try_step(self) -> float:
+        try:
+            pause = self.step()
+        except Exception as error:
+            pause = self._backoff.next()
+            first = self._backoff.failures == 1
+            logger.warning(
+                "%s failed, trying again in %.1f s: %s", self.name, pause, error, exc_info=first or None
+            )
+            # Not to be cut short by wake: whoever wakes us does not know that the database is away.
+            self._stopping.wait(pause)
+            return 0.0
+        if self._backoff.failures:
+            logger.info("%s works again after %d failures", self.name, self._backoff.failures)
+            self._backoff.reset()
+        return pause

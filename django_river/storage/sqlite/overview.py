@@ -1,0 +1,62 @@
+"""Reads for people, on SQLite."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from django.db import OperationalError, connections
+
+from django_river.storage.overview import AVAILABLE_LIMIT, LATER_LIMIT, Overview, QueueDepth, TooSlow
+from django_river.storage.statements import load
+
+#: SQLite asks whether to go on each time it has done so many of its instructions: about a millisecond's work.
+INSTRUCTIONS = 100_000
+
+
+class SqliteOverview(Overview):
+    """What each statement does is said in ``overview.sql``."""
+
+    statements = load("django_river.storage.sqlite")
+
+    @contextmanager
+    def time_limit(self, seconds: float) -> Iterator[None]:
+        """The limit is for all statements together: SQLite has no time-out, but may be asked to give up."""
+        # No transaction: it would take the write lock, only to read.
+        django = connections[self.using]
+        django.ensure_connection()
+        give_up_at = time.monotonic() + seconds
+        django.connection.set_progress_handler(lambda: time.monotonic() > give_up_at, INSTRUCTIONS)
+        try:
+            yield
+        except OperationalError as error:
+            if str(error) == "interrupted":
+                raise TooSlow(f"stopped after {seconds:g} s") from error
+            raise
+        finally:
+            django.connection.set_progress_handler(None, 0)
+
+    def job_estimate(self) -> int | None:
+        return None
+
+    def queue_depths(self, names: Sequence[str]) -> dict[str, QueueDepth]:
+        rows = self._run(
+            "queue_depths",
+            names=json.dumps(list(names)),
+            available_limit=AVAILABLE_LIMIT,
+            later_limit=LATER_LIMIT,
+        )
+        return {
+            name: QueueDepth(name, available, running, later, bool(is_exact), _seconds_since(oldest))
+            for name, available, running, later, is_exact, oldest in rows
+        }
+
+
+def _seconds_since(moment: str | None) -> float | None:
+    if moment is None:
+        return None
+    since = datetime.now(UTC) - datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    return max(0.0, since.total_seconds())

@@ -1,0 +1,112 @@
+"""Keeps N worker processes running. No threads, no connections: it starts, restarts, forwards signals, and waits.
+
+Each process is this very command again (``subprocess``, not fork: connections, pools and telemetry threads of the
+project are not copied half-alive). A child notices by itself when the supervisor has gone (see ``runworkers``).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from django_river.service import Backoff
+from django_river.stop_signals import StopSignals
+
+logger = logging.getLogger(__name__)
+
+#: How often children are looked at, in seconds; a signal is noticed at once.
+LOOK_SECONDS = 0.1
+#: The longest pause before a process that keeps ending is started again.
+LONGEST_PAUSE = 30.0
+#: A process that has run for so long has started well: its next end is a first failure again.
+SETTLED_SECONDS = 60.0
+#: How long past its own stop timeout a process may take before it is killed.
+KILL_MARGIN = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process, and when to start it again."""
+
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.5, longest=LONGEST_PAUSE))
+
+
+class Supervisor:
+    """Runs ``command`` in ``processes`` processes until it is told to stop; ``run`` answers with the exit code."""
+
+    def __init__(
+        self, command: Sequence[str], *, processes: int, is_burst: bool, stop_timeout: float, signals: StopSignals
+    ) -> None:
+        self.command = list(command)
+        self.is_burst = is_burst
+        self.stop_timeout = stop_timeout
+        self.signals = signals
+
+        self._children = [Child() for _ in range(processes)]
+        self._worst = 0
+
+    def run(self) -> int:
+        """Start all, keep them running, and stop them; the worst exit code of those that ended by themselves."""
+        while not self.signals.received and self._children:
+            for child in list(self._children):
+                self._look_after(child)
+            self.signals.wait(LOOK_SECONDS)
+        return self._stop()
+
+    def _look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is None:
+            if now >= child.start_at:
+                self._start(child)
+            return
+        code = child.process.poll()
+        if code is None:
+            return
+        child.process = None
+        if self.is_burst:
+            self._children.remove(child)
+            self._worst = max(self._worst, _exit_code(code))
+            return
+        if now - child.started_at > SETTLED_SECONDS:
+            child.backoff.reset()
+        pause = child.backoff.next()
+        child.start_at = now + pause
+        logger.error("a worker process ended with code %d, starting another in %.1f s", code, pause)
+
+    def _start(self, child: Child) -> None:
+        # A session of its own: Ctrl-C in a terminal must reach it once, through us.
+        child.process = subprocess.Popen(self.command, start_new_session=True)  # noqa: S603  (our own command)
+        child.started_at = time.monotonic()
+
+    def _stop(self) -> int:
+        running = [child.process for child in self._children if child.process is not None]
+        forwarded = 0
+        deadline = time.monotonic() + self.stop_timeout + KILL_MARGIN
+        while any(process.poll() is None for process in running):
+            while forwarded < min(self.signals.received, 2):
+                forwarded += 1
+                for process in running:
+                    _send(process, signal.SIGTERM)
+            if time.monotonic() > deadline:
+                logger.error("killing worker processes that do not stop")
+                for process in running:
+                    _send(process, signal.SIGKILL)
+            self.signals.wait(LOOK_SECONDS)
+        return max([self._worst, *(_exit_code(process.returncode) for process in running)])
+
+
+def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if process.poll() is None:
+        process.send_signal(number)
+
+
+def _exit_code(code: int) -> int:
+    """As a shell would say it: a process ended by a signal counts as an error."""
+    return code if code >= 0 else 128 - code

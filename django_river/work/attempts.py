@@ -1,0 +1,103 @@
+"""What this client has claimed and must answer for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from django_river.jobs.context import CancelReason, JobContext
+from django_river.storage.base import ClaimedJob
+
+if TYPE_CHECKING:
+    from django_river.work.producer import Producer
+
+
+class Attempt:
+    """One attempt at one job, from claim to stored result.
+
+    Exactly one party settles it: the thread that ran it, the watch over stuck attempts, or the shutdown.
+    """
+
+    __slots__ = ("_token", "context", "deadline", "job", "producer", "task", "thread_id")
+
+    def __init__(self, job: ClaimedJob, producer: Producer) -> None:
+        self.job = job
+        self.producer = producer
+
+        # Written by the executor when the attempt begins, read by the keeper and the shutdown.
+        self.context: JobContext | None = None
+        self.deadline: float | None = None
+        self.thread_id: int | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._token = threading.Lock()
+
+    def take(self) -> bool:
+        """Become the one who settles this attempt; false if somebody else is."""
+        return self._token.acquire(blocking=False)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether somebody has taken it."""
+        return self._token.locked()
+
+    def is_overdue(self, grace: float) -> bool:
+        """Whether it should have ended ``grace`` seconds ago."""
+        return self.deadline is not None and time.monotonic() >= self.deadline + grace
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Ask the job to stop: its context says so, and an async job is cancelled."""
+        context = self.context
+        if context is not None:
+            context.cancel(reason)
+        task = self.task
+        if task is not None:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+class Attempts:
+    """All attempts of this client whose results are not stored yet, by job id."""
+
+    def __init__(self) -> None:
+        # Written by the fetcher (add) and the completer (discard); dict operations are atomic.
+        self._attempts: dict[int, Attempt] = {}
+        self._empty = threading.Condition()
+
+    def add(self, attempts: Iterable[Attempt]) -> None:
+        """Answer for these from now on."""
+        self._attempts.update({attempt.job.id: attempt for attempt in attempts})
+
+    def discard(self, attempts: Iterable[Attempt]) -> None:
+        """These are stored. A newer attempt of the same job stays."""
+        for attempt in attempts:
+            if self._attempts.get(attempt.job.id) is attempt:
+                del self._attempts[attempt.job.id]
+        if not self._attempts:
+            with self._empty:
+                self._empty.notify_all()
+
+    def get(self, job_id: int) -> Attempt | None:
+        """The attempt at this job, if it is ours."""
+        return self._attempts.get(job_id)
+
+    def all(self) -> list[Attempt]:
+        """A copy of all."""
+        return list(self._attempts.values())
+
+    def ids(self) -> list[int]:
+        """Ids of the jobs we answer for."""
+        return list(self._attempts)
+
+    def started(self) -> list[Attempt]:
+        """Those that run now."""
+        return [attempt for attempt in self.all() if attempt.context is not None and not attempt.is_settled]
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until nothing is left to answer for; whether that is so."""
+        with self._empty:
+            return self._empty.wait_for(lambda: not self._attempts, timeout)

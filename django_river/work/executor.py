@@ -1,0 +1,118 @@
+"""Runs one attempt: finds the function, decodes the arguments, calls it, and says how it ended. Never raises."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django_river.conf import Config
+from django_river.exceptions import JobTimeout
+from django_river.jobs.context import CancelReason, JobContext
+from django_river.jobs.definition import Definition, seconds
+from django_river.jobs.registry import Registry
+from django_river.signals import job_started
+from django_river.work import outcomes
+from django_river.work.attempts import Attempt
+from django_river.work.outcomes import Outcome
+
+logger = logging.getLogger(__name__)
+
+#: Takes an attempt's outcome; false if somebody else has settled the attempt.
+Settle = Callable[[Attempt, Outcome], bool]
+
+
+class Executor:
+    """Turns attempts into outcomes, and hands them to ``settle``."""
+
+    def __init__(self, *, client_id: str, config: Config, registry: Registry, settle: Settle) -> None:
+        self.client_id = client_id
+        self.config = config
+        self.registry = registry
+        self.settle = settle
+
+    def is_async(self, attempt: Attempt) -> bool:
+        """Whether the attempt belongs on the event loop."""
+        definition = self.registry.get(attempt.job.kind)
+        return definition is not None and definition.is_async
+
+    def execute(self, attempt: Attempt) -> bool:
+        """Run a sync job in this thread and settle it; false if somebody else had settled it meanwhile."""
+        attempt.thread_id = threading.get_ident()
+        prepared = self._prepare(attempt)
+        if isinstance(prepared, Outcome):
+            return self.settle(attempt, prepared)
+        definition, values, context = prepared
+        try:
+            # A copy: what a job sets in context variables (language, time zone) must not meet the next one.
+            contextvars.copy_context().run(definition.arguments.call, definition.function, values, context)
+        except BaseException as error:
+            return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
+        return self.settle(attempt, outcomes.SUCCESS)
+
+    async def aexecute(self, attempt: Attempt) -> bool:
+        """Run an async job in this task and settle it; false if somebody else had settled it meanwhile."""
+        prepared = self._prepare(attempt)
+        if isinstance(prepared, Outcome):
+            return self.settle(attempt, prepared)
+        definition, values, context = prepared
+        try:
+            await self._within_timeout(
+                definition.arguments.call(definition.function, values, context), definition, context
+            )
+        except BaseException as error:
+            return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
+        return self.settle(attempt, outcomes.SUCCESS)
+
+    def timeout(self, definition: Definition[..., Any]) -> float | None:
+        """Seconds an attempt of this job may take."""
+        own = definition.options.timeout
+        return self.config.job_timeout if own is None else seconds(own)
+
+    def _prepare(
+        self, attempt: Attempt
+    ) -> Outcome | tuple[Definition[..., Any], dict[str, Any], JobContext]:
+        job = attempt.job
+        definition = self.registry.get(job.kind)
+        if definition is None:
+            return outcomes.unknown_kind(job)
+        timeout = self.timeout(definition)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        context = JobContext(
+            id=job.id,
+            kind=job.kind,
+            queue=job.queue,
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
+            metadata=job.metadata,
+            deadline=deadline,
+            max_output_bytes=self.config.max_args_bytes,
+        )
+        attempt.deadline = deadline
+        attempt.context = context
+        if job_started.has_listeners(definition):
+            job_started.send_robust(definition, job=job, client_id=self.client_id)
+        try:
+            values = definition.arguments.decode(job.args)
+        except Exception as error:
+            return outcomes.failed(error, job, definition, trace="")
+        return definition, values, context
+
+    async def _within_timeout(
+        self, call: Any, definition: Definition[..., Any], context: JobContext
+    ) -> None:
+        timeout = self.timeout(definition)
+        if timeout is None:
+            await call
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await call
+        except TimeoutError as error:
+            if context.cancel_reason is CancelReason.TIMEOUT:
+                raise JobTimeout(f"took longer than its timeout of {timeout:g} s") from error
+            raise

@@ -1,0 +1,117 @@
+"""One queue on one client: its slots, whether it is paused, and what it may fetch. No thread, no connection.
+
+An attempt of a queue is *running* while it holds one of ``max_workers`` slots, and *waiting* while it is claimed ahead
+of time. The last job to finish in a slot hands the slot to the next waiting one, so a queue never runs more than its
+slots allow, however many threads the client has.
+
+How many may wait is limited by time: what the queue finishes in :data:`PREFETCH_SECONDS` at its present rate. No-op
+jobs go through in batches of hundreds; ten-minute jobs are claimed one by one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+from django_river.work.attempts import Attempt
+
+PREFETCH_SECONDS = 0.02
+MAX_PREFETCH = 2000
+#: The rate is measured over at least this long.
+RATE_WINDOW = 0.01
+#: A job that waits this long though it was claimed to start soon is handed back.
+LONGEST_WAIT = 1.0
+
+
+class Producer:
+    """Slots and settings of one queue. All methods may be called from any thread."""
+
+    def __init__(self, name: str, *, max_workers: int) -> None:
+        self.name = name
+        self.max_workers = max_workers
+
+        #: Whether there may be jobs to fetch: set by hints and polls, cleared by a fetch that came back short.
+        self.may_have_work = True
+        #: Written by the keeper and the notifier.
+        self.is_paused = False
+        # All below is guarded by the lock.
+        self._lock = threading.Lock()
+        self._running = 0
+        self._waiting: deque[Attempt] = deque()
+        self._waiting_since = 0.0
+        self._finished = 0
+        self._measured_at = time.monotonic()
+        self._rate = 0.0
+
+    @property
+    def load(self) -> int:
+        """Claimed and not finished."""
+        return self._running + len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Slots in use."""
+        return self._running
+
+    def demand(self) -> int:
+        """How many jobs to fetch now; none if so few are missing that a little later is better."""
+        if self.is_paused or not self.may_have_work:
+            return 0
+        with self._lock:
+            self._measure()
+            prefetch = self.prefetch
+            missing = self.max_workers + prefetch - self._running - len(self._waiting)
+        return missing if missing > 0 and missing * 2 >= prefetch else 0
+
+    @property
+    def prefetch(self) -> int:
+        """How many may wait for a slot: what the queue finishes in :data:`PREFETCH_SECONDS`."""
+        return min(MAX_PREFETCH, int(self._rate * PREFETCH_SECONDS))
+
+    def admit(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Take claimed attempts: those that get a slot are to be started by the caller, the others wait."""
+        with self._lock:
+            free = max(0, self.max_workers - self._running)
+            starting, waiting = attempts[:free], attempts[free:]
+            self._running += len(starting)
+            if waiting and not self._waiting:
+                self._waiting_since = time.monotonic()
+            self._waiting.extend(waiting)
+        return starting
+
+    def release(self) -> Attempt | None:
+        """An attempt has ended: its slot goes to the one returned, which the caller starts, or becomes free."""
+        with self._lock:
+            self._finished += 1
+            if self._waiting and self._running <= self.max_workers:
+                self._waiting_since = time.monotonic()
+                return self._waiting.popleft()
+            self._running -= 1
+            return None
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether a fetch would be worth it."""
+        return self.demand() > 0
+
+    def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
+        """Take back those that have not started, if no slot has become free for so many seconds."""
+        with self._lock:
+            if not self._waiting or time.monotonic() - self._waiting_since <= longer_than:
+                return []
+            taken = list(self._waiting)
+            self._waiting.clear()
+            self._rate = 0.0
+        return taken
+
+    def _measure(self) -> None:
+        now = time.monotonic()
+        elapsed = now - self._measured_at
+        if elapsed < RATE_WINDOW:
+            return
+        measured = self._finished / elapsed
+        # Fast to believe in slower jobs, slower to believe in faster ones.
+        self._rate = measured if measured < self._rate else (self._rate + measured) / 2
+        self._finished = 0
+        self._measured_at = now

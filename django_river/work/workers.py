@@ -1,0 +1,126 @@
+"""Where claimed jobs run: sync ones in threads, async ones on the event loop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+
+from django_river.conf import Config
+from django_river.exceptions import JobTimeout
+from django_river.jobs.context import CancelReason
+from django_river.jobs.registry import Registry
+from django_river.signals import job_result_refused
+from django_river.work import outcomes
+from django_river.work.attempts import Attempt, Attempts
+from django_river.work.completer import Completer
+from django_river.work.event_loop import EventLoop
+from django_river.work.executor import Executor
+from django_river.work.outcomes import Outcome
+from django_river.work.threads import WorkerThreads
+
+logger = logging.getLogger(__name__)
+
+
+class Workers:
+    """Runs attempts and passes their outcomes to the completer; sees to those that do not stop."""
+
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        config: Config,
+        registry: Registry,
+        attempts: Attempts,
+        completer: Completer,
+        slots: int,
+        on_room: Callable[[], None],
+    ) -> None:
+        self.client_id = client_id
+        self.config = config
+        self.registry = registry
+        self.attempts = attempts
+        self.completer = completer
+        self.on_room = on_room
+
+        self.executor = Executor(
+            client_id=client_id, config=config, registry=registry, settle=self.settle
+        )
+        self.threads = WorkerThreads(
+            self.executor, size=slots, finished=self.finished, pass_on=self.start
+        )
+        self.event_loop = EventLoop(self.executor, finished=self.finished, pass_on=self.start)
+
+    def start(self, attempt: Attempt) -> None:
+        """Run an attempt that has a slot."""
+        if self.executor.is_async(attempt):
+            self.event_loop.submit(attempt)
+        else:
+            self.threads.submit(attempt)
+
+    def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """Pass an attempt's outcome on to be stored; false if somebody else has settled it."""
+        if not attempt.take():
+            job = attempt.job
+            logger.warning(
+                "job %d (%s) ended after its attempt %d was given up: the result is not stored",
+                job.id, job.kind, job.attempt,
+            )  # fmt: skip
+            job_result_refused.send_robust(
+                self.registry.get(job.kind), job=job, client_id=self.client_id
+            )
+            return False
+        output = attempt.context.output if attempt.context is not None else None
+        self.completer.put(attempt, outcome.change(attempt.job, output))
+        return True
+
+    def finished(self, attempt: Attempt) -> Attempt | None:
+        """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""
+        following = attempt.producer.release()
+        if attempt.producer.wants_more:
+            self.on_room()
+        return following
+
+    def give_up_overdue(self) -> None:
+        """Settle attempts that have not stopped long after their timeout, and give their slots to others."""
+        for attempt in self.attempts.started():
+            if attempt.is_overdue(self.config.stuck_after) and attempt.take():
+                self._give_up(attempt)
+
+    def cancel(self, attempts: Iterable[Attempt], reason: CancelReason) -> None:
+        """Ask jobs to stop."""
+        for attempt in attempts:
+            attempt.cancel(reason)
+
+    def stop(self, timeout: float) -> bool:
+        """End the threads and the loop; false if jobs still run in them."""
+        threads_ended = self.threads.stop(timeout)
+        return self.event_loop.stop(timeout if threads_ended else 0.1) and threads_ended
+
+    def _give_up(self, attempt: Attempt) -> None:
+        job, definition = attempt.job, self.registry.get(attempt.job.kind)
+        error = JobTimeout(
+            f"did not stop within {self.config.stuck_after:g} s after its timeout"
+        )
+        logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
+        outcome = outcomes.failed(error, job, definition, trace=_where(attempt))
+        output = attempt.context.output if attempt.context is not None else None
+        self.completer.put(attempt, outcome.change(job, output))
+        if attempt.thread_id is not None:
+            self.threads.count_out(attempt.thread_id)
+        following = self.finished(attempt)
+        if following is not None:
+            self.start(following)
+
+
+def _where(attempt: Attempt) -> str:
+    """Where a stuck job stands now, as a traceback."""
+    if attempt.thread_id is not None:
+        frame = sys._current_frames().get(attempt.thread_id)  # noqa: SLF001  (the documented way to look)
+        return "".join(traceback.format_stack(frame)) if frame is not None else ""
+    if attempt.task is not None:
+        return "".join(
+            line for frame in attempt.task.get_stack() for line in traceback.format_stack(frame, limit=1)
+        )
+    return ""

@@ -1,0 +1,1 @@
+"""A small app with jobs of every sort, for tests that run real workers."""
