@@ -40,6 +40,10 @@ class PostgresOverview(Overview):
             "queue_depths", names=list(names), available_limit=AVAILABLE_LIMIT, later_limit=LATER_LIMIT
         )
         return {
-            name: QueueDepth(name, *counts, None if waiting is None else max(0.0, waiting))
-            for name, *counts, waiting in rows
+            name: QueueDepth(name, available, running, later, is_exact, _not_below_zero(waiting))
+            for name, available, running, later, is_exact, waiting in rows
         }
+
+
+def _not_below_zero(seconds: float | None) -> float | None:
+    return None if seconds is None else max(0.0, seconds)
