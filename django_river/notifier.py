@@ -52,8 +52,9 @@ class Notifier(Service):
                 return DEAF_SECONDS
             self.is_listening = True
             self.ears.on_connect()
-            # A stop that came while we were connecting found nothing to interrupt.
-            return 0.0
+            if self.is_stopping:
+                # The stop came while we were connecting, and found nothing to interrupt.
+                return 0.0
         try:
             heard = self.listener.wait(SILENCE)
         except Exception:

@@ -52,10 +52,10 @@ class PostgresListener:
                 raise psycopg.OperationalError("the listener is not connected")
             heard = list(connection.notifies(timeout=0))
             if not heard:
-                sources: list[Any] = [connection, self._alarm]
+                sources: list[Any] = [connection, alarm[0]]
                 ready, _, _ = select.select(sources, [], [], timeout)
-                if self._alarm in ready:
-                    self._alarm.recv(1024)
+                if alarm[0] in ready:
+                    alarm[0].recv(1024)
                 if not ready:
                     connection.execute("SELECT 1")
                 heard = list(connection.notifies(timeout=0))
