@@ -1,0 +1,217 @@
+"""The system checks: ids, texts and hints."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.checks import Error, Warning
+from django.core.checks.registry import registry as django_registry
+from django.db import connections
+
+from django_river import checks
+from django_river.checks import check_definitions, check_settings
+from django_river.conf import OPTIONS
+from django_river.enqueue import JobFunction
+from django_river.jobs.definition import JobOptions
+from django_river.jobs.registry import Registry
+from django_river.names import queue_problem
+
+MEANINGS = {option.name: option.meaning for option in OPTIONS}
+GOOD_SQLITE = {
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA synchronous=NORMAL; PRAGMA journal_mode = WAL",
+}
+
+
+@pytest.fixture
+def alias(settings, monkeypatch):
+    """Let ``DATABASE`` name a database that is described, and never connected to."""
+
+    def describe(engine, **options):
+        described = connections.databases["default"] | {"ENGINE": engine, "OPTIONS": options}
+        monkeypatch.setitem(connections.databases, "described", described)
+        settings.DJANGO_RIVER = settings.DJANGO_RIVER | {"DATABASE": "described"}
+
+    yield describe
+    if hasattr(connections._connections, "described"):
+        del connections["described"]
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    registry = Registry()
+    monkeypatch.setattr(checks, "registry", registry)
+    return registry
+
+
+def add_job(registry, function, **options):
+    registry.add(JobFunction(function, kind=None, aliases=(), options=JobOptions(**options)))
+
+
+def hint(text, id):
+    return f"{text} See docs/checks.md#django-river-{id.lower()}."
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("raw", "id", "text", "advice"),
+        [
+            ([], "E001", "DJANGO_RIVER must be a dict, not [].", "Use {} for the defaults."),
+            ({"QUEUS": {}}, "E002", "DJANGO_RIVER has an unknown key 'QUEUS'.", "Did you mean 'QUEUES'?"),
+            ({"NOTIFY": 1}, "E003", "DJANGO_RIVER['NOTIFY'] must be a bool, not 1.", MEANINGS["NOTIFY"]),
+            (
+                {"QUEUES": {"": {}}},
+                "E004",
+                f"DJANGO_RIVER['QUEUES'] has a bad name: {queue_problem('')}.",
+                "Rename the queue.",
+            ),
+            (
+                {"QUEUES": {}},
+                "E005",
+                "DJANGO_RIVER['QUEUES'] is empty.",
+                "Name a queue, or set DYNAMIC_QUEUES to True.",
+            ),
+            (
+                {"HEARTBEAT_INTERVAL": 31},
+                "E006",
+                "DJANGO_RIVER['CLIENT_TIMEOUT'] (60 s) must be at least twice HEARTBEAT_INTERVAL (31 s).",
+                "A client that misses one heartbeat would count as dead.",
+            ),
+        ],
+    )
+    def test_reports_a_problem_with_its_hint(self, settings, raw, id, text, advice):
+        settings.DJANGO_RIVER = raw
+
+        assert check_settings(None) == [Error(text, hint=hint(advice, id), id=f"django_river.{id}")]
+
+    def test_finds_nothing_in_the_settings_of_the_tests(self):
+        assert check_settings(None) == []
+
+
+class TestDatabase:
+    def test_must_be_known(self, settings):
+        settings.DJANGO_RIVER = {"DATABASE": "elsewhere"}
+
+        assert check_settings(None) == [
+            Error(
+                "DJANGO_RIVER['DATABASE'] names 'elsewhere', which DATABASES does not.",
+                hint=hint("Known aliases: default.", "E007"),
+                id="django_river.E007",
+            )
+        ]
+
+    def test_must_be_able_to_hold_jobs(self, alias):
+        alias("django.db.backends.dummy")
+
+        assert check_settings(None) == [
+            Error(
+                "Database 'described' is unknown, which cannot hold jobs.",
+                hint=hint("Use one of: postgresql, sqlite.", "E008"),
+                id="django_river.E008",
+            )
+        ]
+
+    def test_sqlite_should_take_its_lock_at_once(self, alias):
+        alias("django.db.backends.sqlite3", init_command=GOOD_SQLITE["init_command"])
+
+        assert check_settings(None) == [
+            Warning(
+                "Transactions that read before they write can fail at once with 'database is locked'.",
+                hint=hint(
+                    "Set DATABASES['described']['OPTIONS']['transaction_mode'] to 'IMMEDIATE'.", "W001"
+                ),
+                id="django_river.W001",
+            )
+        ]
+
+    def test_sqlite_should_write_ahead(self, alias):
+        alias("django.db.backends.sqlite3", transaction_mode="IMMEDIATE")
+
+        assert check_settings(None) == [
+            Warning(
+                "Without write-ahead logging, workers and requests block one another.",
+                hint=hint(
+                    "Set DATABASES['described']['OPTIONS']['init_command'] to 'PRAGMA journal_mode=WAL;'.",
+                    "W002",
+                ),
+                id="django_river.W002",
+            )
+        ]
+
+    def test_sqlite_can_be_set_up_well(self, alias):
+        alias("django.db.backends.sqlite3", **GOOD_SQLITE)
+
+        assert check_settings(None) == []
+
+    @pytest.mark.parametrize(
+        ("pool", "size"),
+        [
+            (True, 4),
+            ({"min_size": 6}, 6),
+            ({"min_size": 2, "max_size": 8}, 8),
+            ({"min_size": 5, "max_size": None}, 5),
+        ],
+    )
+    def test_a_pool_should_hold_a_connection_for_each_slot(self, alias, pool, size):
+        alias("django.db.backends.postgresql", pool=pool)
+
+        assert check_settings(None) == [
+            Warning(
+                f"A worker runs 12 jobs at once, but the connection pool holds {size}.",
+                hint=hint("Raise OPTIONS['pool']['max_size'], or lower CONCURRENCY.", "W003"),
+                id="django_river.W003",
+            )
+        ]
+
+    @pytest.mark.parametrize("pool", [None, False, {"max_size": 12}])
+    def test_a_pool_may_be_missing_or_large_enough(self, alias, pool):
+        alias("django.db.backends.postgresql", pool=pool)
+
+        assert check_settings(None) == []
+
+
+class TestDefinitions:
+    def test_must_have_arguments_that_can_be_stored(self, registry):
+        def broken(*what: int) -> None: ...
+
+        add_job(registry, broken)
+
+        (message,) = check_definitions(None)
+        assert message.id == "django_river.E010"
+        assert message.msg.startswith(f"{next(iter(registry)).kind}: ")
+        assert message.hint == hint(
+            "Change the function's signature, or import what its annotations name.", "E010"
+        )
+
+    def test_must_go_to_a_queue_that_exists(self, registry):
+        add_job(registry, well_defined, queue="nowhere")
+
+        (message,) = check_definitions(None)
+        assert message.id == "django_river.E011"
+        assert message.msg == (
+            f"Job {next(iter(registry)).kind} goes to queue 'nowhere', which DJANGO_RIVER['QUEUES'] does not name."
+        )
+        assert message.hint == hint("Add the queue, or set DYNAMIC_QUEUES to True.", "E011")
+
+    def test_may_go_anywhere_if_queues_are_dynamic(self, registry, settings):
+        settings.DJANGO_RIVER = {"DYNAMIC_QUEUES": True}
+        add_job(registry, well_defined, queue="nowhere")
+
+        assert check_definitions(None) == []
+
+    def test_queues_are_left_alone_while_the_settings_are_wrong(self, registry, settings):
+        settings.DJANGO_RIVER = []
+        add_job(registry, well_defined, queue="nowhere")
+
+        assert check_definitions(None) == []
+
+    def test_may_be_fine(self, registry):
+        add_job(registry, well_defined)
+
+        assert check_definitions(None) == []
+
+
+def test_django_runs_them():
+    assert {check_settings, check_definitions} <= set(django_registry.get_checks())
+
+
+def well_defined(number: int) -> None: ...
