@@ -1,0 +1,1 @@
+"""The Gazette by e-mail: once a day to every reader."""

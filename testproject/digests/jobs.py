@@ -1,0 +1,74 @@
+"""The daily digest: one job per day makes the edition, one job per reader sends it."""
+
+from __future__ import annotations
+
+import smtplib
+from datetime import date, datetime, time, timedelta
+
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import Sum
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from digests.models import Delivery, Edition, Reader
+from django_river import ExponentialRetry, JobContext, JobSnooze, RetryOn, Unique, enqueue_many, job
+from library.models import Document, Link
+
+#: How often the digest waits a second for documents that are still being read, before it goes out without them.
+MOST_SNOOZES = 120
+
+
+@job(queue="emails", unique=Unique(by_args=True))
+def send_digest(context: JobContext, day: date) -> None:
+    """Make the edition of a day and have it sent; one per day, however often it is asked for.
+
+    Waits until all documents have been read. Then edition, e-mail jobs and tomorrow's digest are stored together.
+    """
+    if Document.objects.unsettled().exists() and context.metadata.get("snoozes", 0) < MOST_SNOOZES:
+        raise JobSnooze(after=1)
+    with transaction.atomic():
+        edition = _edition(day)
+        enqueue_many(deliver.build(edition.pk, reader.pk) for reader in Reader.objects.all())
+        tomorrow = day + timedelta(days=1)
+        send_digest.using(run_after=timezone.make_aware(datetime.combine(tomorrow, time(7)))).enqueue(
+            tomorrow
+        )
+    context.record_output({"edition": edition.pk, "readers": Reader.objects.count()})
+
+
+@job(
+    queue="emails",
+    max_attempts=8,
+    timeout=30,
+    retry=RetryOn(
+        {smtplib.SMTPException: ExponentialRetry(first=5), ConnectionError: ExponentialRetry(first=5)}
+    ),
+)
+def deliver(edition_id: int, reader_id: int) -> None:
+    """Send one e-mail. A job that runs again after it has sent does not send twice."""
+    edition, reader = Edition.objects.get(pk=edition_id), Reader.objects.get(pk=reader_id)
+    if Delivery.objects.filter(edition=edition, reader=reader).exists():
+        return
+    EmailMessage(
+        subject=edition.subject, body=f"Dear {reader.name},\n\n{edition.text}", to=[reader.email]
+    ).send()
+    Delivery.objects.create(edition=edition, reader=reader)
+
+
+def _edition(day: date) -> Edition:
+    documents = Document.objects.filter(is_approved=True)
+    figures = {
+        "day": day,
+        "documents": documents.count(),
+        "words": documents.aggregate(words=Sum("words"))["words"] or 0,
+        "links": Link.objects.count(),
+        "doubtful_links": Link.objects.exclude(problem="").count(),
+        "failed": list(documents.failed()),
+        "newest": list(documents.exclude(read_at=None).order_by("-added_at", "-id")[:5]),
+    }
+    return Edition.objects.create(
+        day=day,
+        subject=f"The Gazette of {day:%d %B %Y}: {figures['documents']} documents",
+        text=render_to_string("digests/digest.txt", figures),
+    )

@@ -1,0 +1,1 @@
+"""The Gazette: a reading-room that shows how a site uses django_river."""

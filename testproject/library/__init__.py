@@ -1,0 +1,1 @@
+"""The reading-room: documents, their words and their links."""

@@ -1,0 +1,39 @@
+"""Documents in the admin, with what was read out of them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from library.jobs import request_ingestion
+from library.models import Document, Link
+
+
+class LinkInline(admin.TabularInline):
+    model = Link
+    fields = ("kind", "target", "label", "problem")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Document | None = None) -> bool:
+        return False
+
+
+@admin.register(Document)
+class DocumentAdmin(admin.ModelAdmin):
+    list_display = ("title", "distribution", "format", "size", "words", "status", "added_at")
+    list_filter = ("format", "is_approved", "distribution")
+    search_fields = ("title", "name")
+    readonly_fields = ("words", "problem", "read_at", "indexed_at", "links_checked_at")
+    exclude = ("text", "related")
+    inlines = (LinkInline,)
+    actions = ("ingest_again",)
+
+    @admin.action(description="Read the selected documents again")
+    def ingest_again(self, request: HttpRequest, queryset: QuerySet[Document]) -> None:
+        """Ask for each; a document that is being read already is not asked for twice."""
+        for document in queryset:
+            request_ingestion(document)
+        self.message_user(request, f"{queryset.count()} documents will be read again.")
