@@ -79,7 +79,7 @@ def process_environ(transactional_db: None) -> dict[str, str]:
 def private_postgres() -> Iterator[Server]:
     """A migrated server of one's own, which may be stopped, restarted and broken."""
     with Server() as server:
-        migrate = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
+        migrate = [sys.executable, "-m", "django", "migrate", "--run-syncdb", "--verbosity=0"]
         subprocess.run(migrate, cwd=ROOT, env=environ_for(server.url), check=True)
         yield server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import environ
@@ -74,4 +75,6 @@ DATABASES = {"default": _database()}
 
 DJANGO_RIVER: dict[str, object] = {
     "QUEUES": {"default": {"MAX_WORKERS": 10}, "other": {"MAX_WORKERS": 2}},
+    # What a test wants of the processes that it starts.
+    **json.loads(os.environ.get("RIVER_TEST_SETTINGS", "{}")),
 }
