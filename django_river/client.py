@@ -149,20 +149,20 @@ class Client:
                 service.on_crash = on_crash
 
     def start(self) -> None:
-        """Announce this client and start its parts; what was started is stopped again if one cannot.
+        """Announce this client and start its parts; nothing is started if it cannot be announced.
 
         Raises Django's database errors when the database cannot be reached, or has not been migrated.
         """
         try:
             self._heartbeat()
             self._touch_queues()
-            hints.add_waker(self.using, self.fetcher.hint)
-            for service in (self.completer, self.keeper, self.fetcher, self.notifier):
-                if service is not None:
-                    service.start()
         except BaseException:
-            self.stop(timeout=0)
+            self.keeper.storage.close()
             raise
+        hints.add_waker(self.using, self.fetcher.hint)
+        for service in (self.completer, self.keeper, self.fetcher, self.notifier):
+            if service is not None:
+                service.start()
         client_started.send_robust(type(self), client_id=self.id)
         logger.info(
             "client %s works %s with %d slots", self.id, ", ".join(sorted(self.queues)), self.info.slots

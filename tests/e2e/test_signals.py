@@ -161,7 +161,7 @@ def test_tables_that_are_missing_are_said_in_one_sentence(process_environ, tmp_p
     environ = {**process_environ, "DATABASE_URL": private_server_url}
     with Workers(environ=environ) as workers:
         assert workers.wait() == 1
-        assert "run manage.py migrate first" in workers.output
+        assert "has no job tables: run manage.py migrate first." in workers.output
 
 
 @pytest.fixture

@@ -118,3 +118,16 @@ async def until_told_async(flag: str) -> None:
     path.touch()
     while path.exists():
         await asyncio.sleep(0.01)
+
+
+@job()
+def nap(seconds: float) -> None:
+    """Take some time, and query the database on the way."""
+    Run.objects.exists()
+    released.wait(seconds)
+
+
+@job()
+async def nap_async(seconds: float) -> None:
+    """Take some time on the event loop."""
+    await asyncio.sleep(seconds)

@@ -10,12 +10,13 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, ProgrammingError, connections
+from django.db import DatabaseError, connections
 from django.utils import autoreload
 
 from django_river.client import Client, StopReport, chosen_queues
 from django_river.conf import Config, config
 from django_river.exceptions import ConfigError
+from django_river.models import Client as ClientRow
 from django_river.stop_signals import StopSignals
 from django_river.supervisor import Supervisor
 
@@ -127,10 +128,12 @@ class Command(BaseCommand):
     def _start(self, client: Client) -> None:
         try:
             client.start()
-        except ProgrammingError as error:
-            raise CommandError(f"The job tables are not there: run manage.py migrate first.\n{error}") from error
         except DatabaseError as error:
-            raise CommandError(f"Database {client.using!r} cannot be used: {error}") from error
+            if _lacks_tables(client.using):
+                text = f"Database {client.using!r} has no job tables: run manage.py migrate first."
+            else:
+                text = f"Database {client.using!r} cannot be used: {error}"
+            raise CommandError(text) from error
         finally:
             # This thread only waits from here on; a connection of its own would be held for nothing.
             connections.close_all()
@@ -163,6 +166,13 @@ class Command(BaseCommand):
         self.stdout.write(f"{client.id} works {', '.join(sorted(client.queues))}; restarting when code changes.")
         while not signals.wait(3600):
             pass
+
+
+def _lacks_tables(using: str) -> bool:
+    try:
+        return ClientRow._meta.db_table not in connections[using].introspection.table_names()
+    except DatabaseError:
+        return False
 
 
 def _this_command() -> list[str]:
