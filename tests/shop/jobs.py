@@ -131,3 +131,9 @@ def nap(seconds: float) -> None:
 async def nap_async(seconds: float) -> None:
     """Take some time on the event loop."""
     await asyncio.sleep(seconds)
+
+
+@job()
+def mark(context: JobContext, number: int) -> None:
+    """Leave a number behind."""
+    Run.objects.create(job_id=number, attempt=context.attempt, what="mark")
