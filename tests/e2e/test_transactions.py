@@ -116,9 +116,10 @@ class Transactions(RuleBasedStateMachine):
     @precondition(lambda self: any(caller.blocks for caller in self.callers))
     @rule(index=st.integers(0, ACTORS - 1), is_committed=st.booleans())
     def leave(self, index, is_committed):
-        caller = self.callers[index]
-        if not caller.blocks:
-            return
+        inside = [caller for caller in self.callers if caller.blocks]
+        self.end(inside[index % len(inside)], is_committed=is_committed)
+
+    def end(self, caller: Caller, *, is_committed: bool) -> None:
         block, numbers = caller.blocks.pop()
         error = (None, None, None) if is_committed else (Abort, Abort(), None)
         caller.actor.do(lambda: block.__exit__(*error))
@@ -128,6 +129,20 @@ class Transactions(RuleBasedStateMachine):
             caller.blocks[-1][1].extend(numbers)
         else:
             self.committed.update(numbers)
+
+    @rule(index=st.integers(0, ACTORS - 1), inner=st.booleans(), outer=st.booleans())
+    def nest(self, index, inner, outer):
+        """A block in a block, each with an end of its own."""
+        caller = self.callers[index]
+        if caller.blocks or not self.is_room():
+            return
+        self.begin(index)
+        self.enqueue(index, many=False)
+        self.begin(index)
+        self.enqueue(index, many=True)
+        self.end(caller, is_committed=inner)
+        self.enqueue(index, many=False)
+        self.end(caller, is_committed=outer)
 
     def write(self, numbers: list[int]) -> None:
         """A row of the user's and a job, as a view would."""
@@ -139,9 +154,9 @@ class Transactions(RuleBasedStateMachine):
                 enqueue_many(jobs.mark.build(number) for number in numbers)
 
     def teardown(self) -> None:
-        for index, caller in enumerate(self.callers):
+        for caller in self.callers:
             while caller.blocks:
-                self.leave(index, False)
+                self.end(caller, is_committed=False)
             caller.actor.end()
         wait_until(lambda: self.committed <= self.ran().keys(), 30)
         assert all(count == 1 for count in self.ran().values())
