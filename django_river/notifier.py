@@ -65,11 +65,8 @@ class Notifier(Service):
             self._tell(topic, payload)
         return 0.0
 
-    def stop(self, timeout: float | None = None) -> bool:
-        """Stop listening; a wait on the connection ends at once."""
-        self._stopping.set()
+    def interrupt(self) -> None:
         self.listener.interrupt()
-        return super().stop(timeout)
 
     def cleanup(self) -> None:
         self.is_listening = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -58,34 +59,49 @@ class Service(ABC):
     def step(self) -> float:
         """Do the work once; answer in how many seconds to do it again, at the latest."""
 
-    def cleanup(self) -> None:
+    def cleanup(self) -> None:  # noqa: B027  (a hook)
         """Close what the thread has opened; called in the thread, when it ends."""
+
+    def interrupt(self) -> None:  # noqa: B027  (a hook)
+        """End what a step waits for, because it is to stop; called from any thread, more than once."""
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
         with self._lifecycle:
-            if self._thread is not None:
+            if self.is_running:
                 return
             self._stopping.clear()
             self._awake.clear()
             self._started.clear()
-            self._thread = threading.Thread(target=self._run, name=f"river-{self.name}", daemon=True)
-            self._thread.start()
-        self._started.wait()
+            thread = threading.Thread(target=self._run, name=f"river-{self.name}", daemon=True)
+            thread.start()
+            self._thread = thread
+            self._started.wait()
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Ask the thread to end and wait for it; ``False`` if it has not ended within ``timeout`` seconds."""
-        self._stopping.set()
-        self.wake()
-        with self._lifecycle:
+        """Ask the thread to end and wait for it; ``False`` if it has not ended within ``timeout`` seconds.
+
+        Called in the thread itself, it only asks.
+        """
+        give_up_at = None if timeout is None else time.monotonic() + timeout
+        self._ask_to_end()
+        if threading.current_thread() is self._thread:
+            return True
+        if not self._lifecycle.acquire(timeout=-1 if timeout is None else timeout):
+            return False
+        try:
             thread = self._thread
             if thread is None or thread is threading.current_thread():
                 return True
-            thread.join(timeout)
+            # Once more: a start may have held the lock, and forgotten what we asked before it.
+            self._ask_to_end()
+            thread.join(None if give_up_at is None else max(0.0, give_up_at - time.monotonic()))
             if thread.is_alive():
                 return False
             self._thread = None
             return True
+        finally:
+            self._lifecycle.release()
 
     def wake(self) -> None:
         """End the wait between two steps. Cheap when nothing waits."""
@@ -102,6 +118,11 @@ class Service(ABC):
     def is_stopping(self) -> bool:
         """Whether the thread has been asked to end."""
         return self._stopping.is_set()
+
+    def _ask_to_end(self) -> None:
+        self._stopping.set()
+        self.wake()
+        self.interrupt()
 
     def _run(self) -> None:
         self._started.set()
