@@ -1,0 +1,8 @@
+"""The pages of the Django admin. Found by the admin's own autodiscovery; nothing else imports this package."""
+
+from django_river.admin.clients import ClientAdmin
+from django_river.admin.jobs import JobAdmin
+from django_river.admin.leadership import LeaderAdmin
+from django_river.admin.queues import QueueAdmin
+
+__all__ = ["ClientAdmin", "JobAdmin", "LeaderAdmin", "QueueAdmin"]
