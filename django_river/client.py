@@ -25,7 +25,8 @@ from django_river.conf import Config, QueueConfig
 from django_river.exceptions import ConfigError
 from django_river.hints import hints
 from django_river.jobs.context import CancelReason
-from django_river.jobs.registry import Registry, registry as all_jobs
+from django_river.jobs.registry import Registry
+from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import Elector
 from django_river.maintenance.job_rescuer import JobRescuer
 from django_river.maintenance.job_scheduler import JobScheduler
@@ -305,7 +306,9 @@ class Client:
         """What runs on will be cut off with the process: its attempt must not count."""
         given_back = [attempt for attempt in self.attempts.all() if not attempt.is_settled]
         for attempt in given_back:
-            logger.warning("job %d (%s) did not stop; its attempt is given back", attempt.job.id, attempt.job.kind)
+            logger.warning(
+                "job %d (%s) did not stop; its attempt is given back", attempt.job.id, attempt.job.kind
+            )
         return sum(self.workers.settle(attempt, INTERRUPTED) for attempt in given_back)
 
     def _leave(self) -> None:

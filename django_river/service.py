@@ -32,7 +32,7 @@ class Backoff:
 
     def next(self) -> float:
         """Count a failure; how many seconds to wait before the next try."""
-        pause = min(self.longest, self.first * 2 ** min(self.failures, 16))
+        pause = min(self.longest, self.first * 2.0 ** min(self.failures, 16))
         self.failures += 1
         return pause * random.uniform(0.75, 1.25)
 

@@ -42,4 +42,3 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._tokens.put(number)
-

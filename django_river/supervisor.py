@@ -42,7 +42,13 @@ class Supervisor:
     """Runs ``command`` in ``processes`` processes until it is told to stop; ``run`` answers with the exit code."""
 
     def __init__(
-        self, command: Sequence[str], *, processes: int, is_burst: bool, stop_timeout: float, signals: StopSignals
+        self,
+        command: Sequence[str],
+        *,
+        processes: int,
+        is_burst: bool,
+        stop_timeout: float,
+        signals: StopSignals,
     ) -> None:
         self.command = list(command)
         self.is_burst = is_burst

@@ -51,5 +51,7 @@ class JobRescuer(Service):
             limit=BATCH,
         )
         for job in rescued:
-            logger.warning("job %d (%s) was running on a client that is gone: %s", job.id, job.kind, job.state)
+            logger.warning(
+                "job %d (%s) was running on a client that is gone: %s", job.id, job.kind, job.state
+            )
         return len(rescued)

@@ -37,9 +37,7 @@ Result = tuple[Attempt, JobSetState]
 class Completer(Service):
     """Takes results from any thread, and stores them."""
 
-    def __init__(
-        self, *, storage: Storage, client_id: str, attempts: Attempts, registry: Registry
-    ) -> None:
+    def __init__(self, *, storage: Storage, client_id: str, attempts: Attempts, registry: Registry) -> None:
         super().__init__("completer")
         self.storage = storage
         self.client_id = client_id
@@ -135,7 +133,9 @@ class Completer(Service):
                         definition, job=job, state=State(state), client_id=self.client_id
                     )
             elif may_be_stored:
-                logger.info("job %d: its result was stored by a write whose answer was lost, or refused", job.id)
+                logger.info(
+                    "job %d: its result was stored by a write whose answer was lost, or refused", job.id
+                )
             else:
                 logger.warning(
                     "job %d (%s): the result of attempt %d was refused, the row has changed meanwhile",

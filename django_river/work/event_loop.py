@@ -25,9 +25,7 @@ TIDY_SECONDS = 5.0
 class EventLoop:
     """Starts with the first async job. Async jobs share it: one that blocks it blocks them all."""
 
-    def __init__(
-        self, executor: Executor, *, finished: Finished, pass_on: Callable[[Attempt], None]
-    ) -> None:
+    def __init__(self, executor: Executor, *, finished: Finished, pass_on: Callable[[Attempt], None]) -> None:
         self.executor = executor
         self.finished = finished
         self.pass_on = pass_on
@@ -113,10 +111,10 @@ class EventLoop:
             await asyncio.sleep(TIDY_SECONDS)
             await sync_to_async(connections.tidy)()
 
-    async def _drain(self, timeout: float) -> bool:
+    async def _drain(self, seconds: float) -> bool:
         if self._tidier is not None:
             self._tidier.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
+            await asyncio.wait(self._tasks, timeout=seconds)
         await sync_to_async(connections.close)()
         return not self._tasks

@@ -73,9 +73,7 @@ class Executor:
         own = definition.options.timeout
         return self.config.job_timeout if own is None else seconds(own)
 
-    def _prepare(
-        self, attempt: Attempt
-    ) -> Outcome | tuple[Definition[..., Any], dict[str, Any], JobContext]:
+    def _prepare(self, attempt: Attempt) -> Outcome | tuple[Definition[..., Any], dict[str, Any], JobContext]:
         job = attempt.job
         definition = self.registry.get(job.kind)
         if definition is None:
@@ -102,9 +100,7 @@ class Executor:
             return outcomes.failed(error, job, definition, trace="")
         return definition, values, context
 
-    async def _within_timeout(
-        self, call: Any, definition: Definition[..., Any], context: JobContext
-    ) -> None:
+    async def _within_timeout(self, call: Any, definition: Definition[..., Any], context: JobContext) -> None:
         timeout = self.timeout(definition)
         if timeout is None:
             await call

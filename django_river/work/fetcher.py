@@ -147,7 +147,9 @@ class Fetcher(Service):
         released = self.storage.job_release_unknown(self.client_id, self.attempts.ids())
         self._is_uncertain = False
         if released:
-            logger.warning("handed back %d jobs that were claimed by a statement without answer", len(released))
+            logger.warning(
+                "handed back %d jobs that were claimed by a statement without answer", len(released)
+            )
 
     def _pause(self) -> float:
         now = time.monotonic()

@@ -44,12 +44,8 @@ class Workers:
         self.completer = completer
         self.on_room = on_room
 
-        self.executor = Executor(
-            client_id=client_id, config=config, registry=registry, settle=self.settle
-        )
-        self.threads = WorkerThreads(
-            self.executor, size=slots, finished=self.finished, pass_on=self.start
-        )
+        self.executor = Executor(client_id=client_id, config=config, registry=registry, settle=self.settle)
+        self.threads = WorkerThreads(self.executor, size=slots, finished=self.finished, pass_on=self.start)
         self.event_loop = EventLoop(self.executor, finished=self.finished, pass_on=self.start)
 
     def start(self, attempt: Attempt) -> None:
@@ -67,9 +63,7 @@ class Workers:
                 "job %d (%s) ended after its attempt %d was given up: the result is not stored",
                 job.id, job.kind, job.attempt,
             )  # fmt: skip
-            job_result_refused.send_robust(
-                self.registry.get(job.kind), job=job, client_id=self.client_id
-            )
+            job_result_refused.send_robust(self.registry.get(job.kind), job=job, client_id=self.client_id)
             return False
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(attempt.job, output))
@@ -100,9 +94,7 @@ class Workers:
 
     def _give_up(self, attempt: Attempt) -> None:
         job, definition = attempt.job, self.registry.get(attempt.job.kind)
-        error = JobTimeout(
-            f"did not stop within {self.config.stuck_after:g} s after its timeout"
-        )
+        error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
         outcome = outcomes.failed(error, job, definition, trace=_where(attempt))
         output = attempt.context.output if attempt.context is not None else None

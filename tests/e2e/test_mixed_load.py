@@ -24,8 +24,8 @@ MIX = (
     (10, lambda: jobs.fail.build(9), "discarded", 3),
     (10, lambda: jobs.snooze.build(2), "completed", 3),
     (8, lambda: jobs.record.using(run_after=jobs.timedelta(seconds=2)).build(1), "completed", 1),
-    (4, lambda: jobs.cancel_itself.build(), "cancelled", 1),
-    (4, lambda: jobs.discard_itself.build(), "discarded", 1),
+    (4, jobs.cancel_itself.build, "cancelled", 1),
+    (4, jobs.discard_itself.build, "discarded", 1),
     (4, lambda: jobs.record.using(pending=True).build(1), "cancelled", 0),
 )
 

@@ -45,7 +45,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--reload", action="store_true", help="Restart when code changes (development).")
         parser.add_argument("--no-lead", action="store_true", help="Never run maintenance.")
-        parser.add_argument("--client-id", help="Begin this client's id with this name instead of the host's.")
+        parser.add_argument(
+            "--client-id", help="Begin this client's id with this name instead of the host's."
+        )
         parser.add_argument(
             "--stop-timeout", type=_seconds, help="Seconds running jobs may go on after SIGTERM."
         )
@@ -86,16 +88,19 @@ class Command(BaseCommand):
             changes["stop_timeout"] = options["stop_timeout"]
         if options["database"] is not None:
             if options["database"] not in connections:
-                raise CommandError(f"Unknown database {options['database']!r}; known: {', '.join(connections)}.")
+                raise CommandError(
+                    f"Unknown database {options['database']!r}; known: {', '.join(connections)}."
+                )
             changes["database"] = options["database"]
         return dataclasses.replace(settings, **changes)
 
     def _client(self, settings: Config, options: dict[str, Any], signals: StopSignals) -> Client:
+        self._crash: BaseException | None = None
+
         def crashed(error: BaseException) -> None:
             self._crash = error
             signals.send()
 
-        self._crash: BaseException | None = None
         try:
             return Client(
                 settings,
@@ -116,7 +121,9 @@ class Command(BaseCommand):
         self._wait(client, options, signals)
         if options["verbosity"]:
             running = len(client.attempts.started())
-            self.stdout.write(f"Stopping: {running} jobs are running. Send the signal again to ask them to stop.")
+            self.stdout.write(
+                f"Stopping: {running} jobs are running. Send the signal again to ask them to stop."
+            )
             self.stdout.flush()
         report = client.stop(is_hurried=signals.is_hurried)
         if options["verbosity"]:
@@ -163,7 +170,9 @@ class Command(BaseCommand):
         client = self._client(settings, options, signals)
         atexit.register(lambda: client.stop(timeout=0))
         self._start(client)
-        self.stdout.write(f"{client.id} works {', '.join(sorted(client.queues))}; restarting when code changes.")
+        self.stdout.write(
+            f"{client.id} works {', '.join(sorted(client.queues))}; restarting when code changes."
+        )
         while not signals.wait(3600):
             pass
 
