@@ -18,7 +18,9 @@ def print_summary(console: Console, run: Run, received: Sequence[Mail]) -> None:
     console.print(_figures(run, received))
     console.print(_failures())
     for subject, recipients in _recipients(received).items():
-        console.print(f"E-mail: “{subject}”, received by {recipients} recipients")
+        console.print(
+            f"E-mail: “{subject}”, received by {recipients} recipients", soft_wrap=True, highlight=False
+        )
 
 
 def _recipients(received: Sequence[Mail]) -> Counter[str]:

@@ -63,7 +63,7 @@ class Document(models.Model):
     objects = DocumentQuerySet.as_manager()
 
     class Meta:
-        ordering = ("title", "id")
+        ordering = ("-added_at", "-id")
 
     def __str__(self) -> str:
         return self.title

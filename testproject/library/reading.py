@@ -91,7 +91,7 @@ def find_title(text: str, form: Format) -> str:
     heading = _ATX.search(text) if form is Format.MARKDOWN else None
     heading = heading or (None if form is Format.TEXT else _UNDERLINED.search(text))
     lines = [heading["title"]] if heading else text.splitlines()
-    titles = (_plain(line) for line in lines if not line.startswith(".. "))
+    titles = (_plain(line) for line in lines if not line.startswith((".. ", ":")))
     return next((title for title in titles if any(map(str.isalpha, title))), "")
 
 

@@ -56,11 +56,11 @@ def document(request: HttpRequest, document_id: int) -> HttpResponse:
     found = get_object_or_404(Document, pk=document_id)
     context = {
         "document": found,
-        "words": found.word_counts.all()[:40],
+        "words": [counted for counted in found.word_counts.all()[:200] if len(counted.word) > 3][:40],
         "links": found.links.all()[:200],
         "related": found.related.defer("text"),
         "jobs": found.jobs()[:20],
-        "beginning": found.text[:3000],
+        "beginning": found.text[:3100],
     }
     return _page(request, "library/document.html", context)
 
@@ -84,7 +84,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 @require_POST
 def ingest_again(request: HttpRequest, document_id: int) -> HttpResponse:
     """Read a document again, now."""
-    found = get_object_or_404(Document, pk=document_id)
+    found = get_object_or_404(Document, pk=document_id, is_approved=True)
     stored = request_ingestion(found)
     messages.success(request, f"Job {stored.pk} will read the document again.")
     return redirect(found)

@@ -70,26 +70,26 @@ class Command(BaseCommand):
 
     def _prepare(self) -> None:
         place = connection.settings_dict["NAME"]
-        self.console.print(f"Database: {connection.vendor}, {place}")
+        self._say(f"Database: {connection.vendor}, {place}")
         call_command("migrate", verbosity=0)
         loading.superuser()
         loading.add_readers()
-        self.console.print(f"Superuser: [bold]{loading.NAME}[/], password [bold]{loading.PASSWORD}[/]")
+        self._say(f"Superuser: [bold]{loading.NAME}[/], password [bold]{loading.PASSWORD}[/]")
 
     def _load(self, limit: int | None) -> None:
         with self.console.status("Looking for documents in the installed packages …"):
             loaded = loading.load_installed(limit)
-        self.console.print(f"Documents: {loaded.added} new, {loaded.asked_again} to be read again")
+        self._say(f"Documents: {loaded.added} new, {loaded.asked_again} to be read again")
         if loaded.undecodable is None:
-            self.console.print(
+            self._say(
                 "None of them is undecodable, so the demo uploads one that it made itself, letter.txt in Latin-1."
             )
             loading.upload("letter.txt", loading.LATIN_1_LETTER, user=loading.superuser())
         loading.upload("letter-to-the-editor.md", loading.VISITORS_LETTER, user=None)
-        self.console.print("A visitor has uploaded letter-to-the-editor.md, which waits for approval.")
+        self._say("A visitor has uploaded letter-to-the-editor.md, which waits for approval.")
         digest = send_digest.enqueue(timezone.localdate())
         if digest.skipped_as_duplicate:
-            self.console.print(f"Today's digest exists (job {digest.pk}): it is made once more by hand.")
+            self._say(f"Today's digest exists (job {digest.pk}): it is made once more by hand.")
             operations.retry(digest)
 
     def _work_all(self, run: Run, mailbox: Mailbox) -> None:
@@ -134,7 +134,10 @@ class Command(BaseCommand):
             try:
                 call_command("runserver", f"{LOCALHOST}:{port}", use_reloader=False, skip_checks=True)
             except SystemExit:  # how runserver answers Ctrl-C
-                self.console.print("Stopping the workers.")
+                self._say("Stopping the workers.")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False)
 
 
 def _progress_bar(console: Console) -> Progress:
