@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 class Workers:
     """``manage.py runworkers`` with the tests' settings, on a test's database; killed at the end of the block."""
 
-    def __init__(self, *flags: str, environ: Mapping[str, str], settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, *flags: str, environ: Mapping[str, str], settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.flags = flags
         self.environ = {**environ, "RIVER_TEST_SETTINGS": json.dumps(settings or {}), "PYTHONUNBUFFERED": "1"}
         self._log = tempfile.NamedTemporaryFile(prefix="runworkers-", suffix=".log")  # noqa: SIM115  (closed at exit)
@@ -42,7 +44,12 @@ class Workers:
         """Start the process."""
         command = [sys.executable, "-m", "django", "runworkers", *self.flags]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=self.environ, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=self.environ,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     @property

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections import Counter
 
-import psycopg
 import psutil
+import psycopg
 import pytest
 
 from tests.conftest import ROOT, environ_for
