@@ -119,11 +119,9 @@ class Command(BaseCommand):
             self.stdout.write(f"{client.id} works {queues} with {client.info.slots} slots.")
             self.stdout.flush()
         self._wait(client, options, signals)
-        if options["verbosity"]:
+        if options["verbosity"] and signals.received:
             running = len(client.attempts.started())
-            self.stdout.write(
-                f"Stopping: {running} jobs are running. Send the signal again to ask them to stop."
-            )
+            self.stdout.write(f"Stopping: {running} jobs are running. Signal again to ask them to stop.")
             self.stdout.flush()
         report = client.stop(is_hurried=signals.is_hurried)
         if options["verbosity"]:
