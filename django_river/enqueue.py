@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings as project
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
 
 from django_river import storage
@@ -26,11 +27,13 @@ from django_river.jobs.registry import registry
 from django_river.jobs.retry import RetryPolicy
 from django_river.jobs.states import State
 from django_river.jobs.unique import Unique
-from django_river.storage.base import TOPIC_INSERT, InsertedJob, JobInsert
+from django_river.storage.base import TOPIC_INSERT, InsertedJob, JobInsert, Storage
 from django_river.storage.payloads import insert_payload
 
 if TYPE_CHECKING:
     from django_river.models import Job
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -296,18 +299,24 @@ def _insert(jobs: Sequence[BuiltJob]) -> StoredJobs:
     if connection.in_atomic_block:
         rows = store.job_insert_many([built.row for built in jobs])
         if queues:
-            transaction.on_commit(lambda: _tell(using, queues), using=using)
+            # Robust: what is committed is not to be answered with an error because a hint could not be sent.
+            transaction.on_commit(lambda: _tell(using, queues), using=using, robust=True)
     elif not connection.get_autocommit():
         # The caller commits by hand: on_commit would refuse, but the database keeps notifications until the commit.
-        rows = store.job_insert_many([built.row for built in jobs], notify=queues)
+        rows = store.job_insert_many(
+            [built.row for built in jobs], notify=queues if _may_notify(store) else ()
+        )
     else:
         began = time.monotonic()
-        due = hints.due(using, queues, at=began) if store.can_notify and config().notify else set()
+        due = hints.due(using, queues, at=began) if _may_notify(store) else set()
         rows = store.job_insert_many([built.row for built in jobs], notify=due)
         hints.sent(using, due, at=began)
         hints.wake(using, due)
         # What was left out because a hint had just been sent may have taken long to commit: then it needs its own.
-        _tell(using, queues - due)
+        try:
+            _tell(using, queues - due)
+        except DatabaseError:
+            logger.warning("jobs are stored, but their workers could not be woken", exc_info=True)
     return StoredJobs(jobs, rows)
 
 
@@ -316,10 +325,14 @@ def _tell(using: str, queues: Collection[str]) -> None:
     hints.wake(using, queues)
     store = storage.for_caller(using)
     now = time.monotonic()
-    due = hints.due(using, queues, at=now) if store.can_notify and config().notify else set()
+    due = hints.due(using, queues, at=now) if _may_notify(store) else set()
     if due:
         store.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in sorted(due)])
         hints.sent(using, due, at=now)
+
+
+def _may_notify(store: Storage) -> bool:
+    return store.can_notify and config().notify
 
 
 def _may_run_now(row: JobInsert) -> bool:
