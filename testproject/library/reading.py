@@ -30,7 +30,7 @@ class Format(StrEnum):
         if posixpath.basename(name) == "METADATA":
             return cls.METADATA
         suffix = posixpath.splitext(name)[1].lower().removeprefix(".")
-        return cls(suffix) if suffix in cls else cls.TEXT
+        return next((form for form in cls if form.value == suffix), cls.TEXT)
 
 
 class LinkKind(StrEnum):
