@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django_river.jobs.context import CancelReason, JobContext
@@ -21,7 +22,7 @@ class Attempt:
     Exactly one party settles it: the thread that ran it, the watch over stuck attempts, or the shutdown.
     """
 
-    __slots__ = ("_token", "context", "deadline", "job", "producer", "task", "thread_id")
+    __slots__ = ("_token", "cancel_reason", "context", "deadline", "job", "producer", "task", "thread")
 
     def __init__(self, job: ClaimedJob, producer: Producer) -> None:
         self.job = job
@@ -30,8 +31,10 @@ class Attempt:
         # Written by the executor when the attempt begins, read by the keeper and the shutdown.
         self.context: JobContext | None = None
         self.deadline: float | None = None
-        self.thread_id: int | None = None
+        self.thread: threading.Thread | None = None
         self.task: asyncio.Task[None] | None = None
+        # Written by whoever wants it to stop, read by the executor when the attempt begins.
+        self.cancel_reason: CancelReason | None = None
         self._token = threading.Lock()
 
     def take(self) -> bool:
@@ -48,13 +51,21 @@ class Attempt:
         return self.deadline is not None and time.monotonic() >= self.deadline + grace
 
     def cancel(self, reason: CancelReason) -> None:
-        """Ask the job to stop: its context says so, and an async job is cancelled."""
-        context = self.context
+        """Ask the job to stop: its context says so, and an async job is cancelled; one that waits does not begin.
+
+        The same reason again changes nothing: it would cut short what an async job does to clean up.
+        """
+        if self.cancel_reason is reason:
+            return
+        # Before we look for the context: the executor makes it, and then looks for the reason.
+        self.cancel_reason = reason
+        context, task = self.context, self.task
         if context is not None:
             context.cancel(reason)
-        task = self.task
         if task is not None:
-            task.get_loop().call_soon_threadsafe(task.cancel)
+            # A loop that is closed has ended its tasks.
+            with suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
 
 class Attempts:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,27 +19,44 @@ def tidy() -> None:
     every job, at milliseconds each. Here it means "until the thread has nothing to do".
     """
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            _leave_transaction(connection)
-        elif connection.connection is not None:
-            if connection.settings_dict["CONN_MAX_AGE"] == 0 and not _is_pooled(connection):
-                connection.close_at = None
-            connection.close_if_unusable_or_obsolete()
+        with _or_forgotten(connection):
+            if connection.in_atomic_block:
+                _leave_transaction(connection)
+            elif connection.connection is not None:
+                if connection.settings_dict["CONN_MAX_AGE"] == 0 and not _is_pooled(connection):
+                    connection.close_at = None
+                connection.close_if_unusable_or_obsolete()
 
 
 def close() -> None:
     """Close this thread's connections; a pool gets its slots back."""
     for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            _leave_transaction(connection)
-        connection.close()
+        with _or_forgotten(connection):
+            if connection.in_atomic_block:
+                _leave_transaction(connection)
+            connection.close()
 
 
 def _leave_transaction(connection: BaseDatabaseWrapper) -> None:
     """A job ended inside ``atomic``: what it did there must not be committed by the next one."""
     logger.error("a job left a transaction open on %r; it is rolled back", connection.alias)
     connection.in_atomic_block = False
+    # If it was closed in there, Django waits for the end of the block to forget it.
+    connection.closed_in_transaction = False
     connection.close()
+
+
+@contextmanager
+def _or_forgotten(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """The next job gets a usable connection, whatever the last one has done to this one."""
+    try:
+        yield
+    except Exception:
+        logger.exception(
+            "the connection to %r cannot be cleaned or closed; it is forgotten", connection.alias
+        )
+        connection.in_atomic_block = connection.closed_in_transaction = False
+        connection.connection = None
 
 
 def _is_pooled(connection: BaseDatabaseWrapper) -> bool:

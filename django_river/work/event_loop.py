@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from asgiref.sync import sync_to_async
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: How often the thread in which async jobs use the ORM is looked after, in seconds.
 TIDY_SECONDS = 5.0
+#: What the loop may take to end when its tasks have ended, in seconds.
+LAST_SECONDS = 1.0
 
 
 class EventLoop:
@@ -30,33 +33,33 @@ class EventLoop:
         self.finished = finished
         self.pass_on = pass_on
 
+        # Guards the start and the end of the loop.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # Used in the loop's thread only: asyncio itself keeps weak references to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tidier: asyncio.Task[None] | None = None
+        self._tidier: asyncio.Task[None]
+        self._ender: asyncio.Task[None] | None = None
 
     def submit(self, attempt: Attempt) -> None:
         """Run this attempt; from any thread."""
         self._running_loop().call_soon_threadsafe(self._start, attempt)
 
     def stop(self, timeout: float) -> bool:
-        """End the loop once its tasks have ended; false if some have not within ``timeout`` seconds."""
+        """End the loop once its tasks have ended; false if some have not within ``timeout`` seconds.
+
+        A job that blocks the loop itself is left behind: the loop ends when it lets go.
+        """
         with self._lock:
             loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return True
-        deadline = time.monotonic() + timeout
-        draining = asyncio.run_coroutine_threadsafe(self._drain(timeout), loop)
-        try:
-            is_drained = draining.result(timeout + 1)
-        except TimeoutError:
-            # A job blocks the loop itself; nothing can be done about it but to leave it behind.
-            return False
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(max(1.0, deadline - time.monotonic()))
-        return is_drained and not thread.is_alive()
+        # A loop that is closed has ended before.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._begin_to_end, timeout)
+        thread.join(timeout + LAST_SECONDS)
+        return not thread.is_alive() and not self._tasks
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         loop = self._loop
@@ -64,11 +67,16 @@ class EventLoop:
             return loop
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="river-event-loop", daemon=True
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=self._run, args=(loop,), name="river-event-loop", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
             return self._loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -81,7 +89,8 @@ class EventLoop:
             loop.close()
 
     def _start(self, attempt: Attempt) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(attempt))
+        # A context of its own, as in a thread: we may be called by the task of the job before.
+        task = asyncio.get_running_loop().create_task(self._work(attempt), context=contextvars.Context())
         attempt.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._ended(task, attempt))
@@ -111,10 +120,15 @@ class EventLoop:
             await asyncio.sleep(TIDY_SECONDS)
             await sync_to_async(connections.tidy)()
 
-    async def _drain(self, seconds: float) -> bool:
-        if self._tidier is not None:
-            self._tidier.cancel()
+    def _begin_to_end(self, timeout: float) -> None:
+        if self._ender is None:
+            self._ender = asyncio.get_running_loop().create_task(self._end(patience=timeout))
+
+    async def _end(self, *, patience: float) -> None:
+        self._tidier.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        await sync_to_async(connections.close)()
-        return not self._tasks
+            await asyncio.wait(self._tasks, timeout=patience)
+        # A job that has not ended may keep the thread in which we close.
+        closing = asyncio.ensure_future(sync_to_async(connections.close)())
+        await asyncio.wait([closing], timeout=LAST_SECONDS / 2)
+        asyncio.get_running_loop().stop()

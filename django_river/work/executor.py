@@ -42,7 +42,9 @@ class Executor:
 
     def execute(self, attempt: Attempt) -> bool:
         """Run a sync job in this thread and settle it; false if somebody else had settled it meanwhile."""
-        attempt.thread_id = threading.get_ident()
+        if attempt.is_settled:
+            return False
+        attempt.thread = threading.current_thread()
         prepared = self._prepare(attempt)
         if isinstance(prepared, Outcome):
             return self.settle(attempt, prepared)
@@ -56,6 +58,8 @@ class Executor:
 
     async def aexecute(self, attempt: Attempt) -> bool:
         """Run an async job in this task and settle it; false if somebody else had settled it meanwhile."""
+        if attempt.is_settled:
+            return False
         prepared = self._prepare(attempt)
         if isinstance(prepared, Outcome):
             return self.settle(attempt, prepared)
@@ -92,6 +96,9 @@ class Executor:
         )
         attempt.deadline = deadline
         attempt.context = context
+        if attempt.cancel_reason is not None:
+            # It was to stop before it began. If it was cancelled its row says so, and is not made available.
+            return outcomes.INTERRUPTED
         if job_started.has_listeners(definition):
             job_started.send_robust(definition, job=job, client_id=self.client_id)
         try:

@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 #: Longest error text and traceback kept, in characters.
 MAX_ERROR = 10_000
 MAX_TRACE = 100_000
+#: No snooze is longer: both databases must be able to hold the moment when it ends.
+MAX_SNOOZE = timedelta(days=36_500)
+#: Metadata is written by anybody; a count beyond this is no count of ours.
+MAX_SNOOZES = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,9 @@ def raised(
         case JobSnooze():
             return snoozed(error.after)
         case JobCancel():
-            return Outcome(State.CANCELLED, error=str(error))
+            return Outcome(State.CANCELLED, error=_text(error))
         case JobDiscard():
-            return Outcome(State.DISCARDED, error=str(error))
+            return Outcome(State.DISCARDED, error=_text(error))
     reason = context.cancel_reason if context is not None else None
     if reason is CancelReason.SHUTDOWN:
         return INTERRUPTED
@@ -90,7 +94,7 @@ def failed(
     error: BaseException, job: ClaimedJob, definition: Definition[..., Any] | None, *, trace: str
 ) -> Outcome:
     """A failed attempt: again later as the job's policy says, or discarded when no attempt is left."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {_text(error)}"
     delay = None if job.attempt >= job.max_attempts else _delay(error, job, definition)
     if delay is None:
         return Outcome(State.DISCARDED, error=text, trace=trace)
@@ -101,7 +105,7 @@ def failed(
 def snoozed(after: timedelta) -> Outcome:
     """Again later, without using up an attempt."""
     state = State.AVAILABLE if after <= SHORT_DELAY else State.SCHEDULED
-    return Outcome(state, delay=after, snoozed=True, give_attempt_back=True)
+    return Outcome(state, delay=min(after, MAX_SNOOZE), snoozed=True, give_attempt_back=True)
 
 
 def unknown_kind(job: ClaimedJob) -> Outcome:
@@ -117,9 +121,13 @@ def unknown_kind(job: ClaimedJob) -> Outcome:
 def trace_of(error: BaseException) -> str:
     """The traceback from the job's own code on: our frames above it say nothing."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("django_river."):
+    while frames is not None and str(frames.tb_frame.f_globals.get("__name__")).startswith("django_river."):
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    except BaseException:
+        logger.exception("the traceback of %s cannot be formatted", type(error).__name__)
+        return ""
 
 
 def storable(text: str, limit: int) -> str:
@@ -139,9 +147,16 @@ def _delay(
     if policy is not None:
         try:
             return retry_delay(policy, failure)
-        except Exception:
+        except BaseException:
             logger.exception("job %d: the retry policy of %s failed, using the default", job.id, job.kind)
     return DefaultRetry()(failure)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:
+        return "<exception str() failed>"
 
 
 def _snoozes(job: ClaimedJob) -> int:
@@ -149,4 +164,4 @@ def _snoozes(job: ClaimedJob) -> int:
         count = msgspec.json.decode(job.metadata).get("snoozes", 0)
     except (msgspec.DecodeError, AttributeError):
         return 0
-    return count if isinstance(count, int) else 0
+    return count if type(count) is int and 0 <= count < MAX_SNOOZES else 0

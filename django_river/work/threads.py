@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from django_river.work import connections
@@ -38,39 +38,39 @@ class WorkerThreads:
         self.finished = finished
         self.pass_on = pass_on
 
-        self._line: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._numbers = itertools.count(1)
-        # Guarded by the lock: our threads, and how many wait in line with nothing promised to them.
+        # All below is guarded by the lock: the line with the time each joined it, our threads, and how many of them
+        # wait. One that has been notified counts as waiting until it has looked at the line.
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._line: deque[tuple[float, Attempt]] = deque()
         self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._waiting = 0
         self._stopping = False
 
     def submit(self, attempt: Attempt) -> None:
         """Run this attempt as soon as a thread is free."""
-        self._line.put(attempt)
         with self._lock:
-            if self._idle:
-                self._idle -= 1
-                return
-            self._grow()
+            self._line.append((time.monotonic(), attempt))
+            if len(self._line) <= self._waiting:
+                self._changed.notify()
+            else:
+                self._grow()
 
-    def take_waiting(self) -> list[Attempt]:
-        """Take back the attempts that no thread has taken."""
+    def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
+        """Take back the attempts that no thread has taken for so many seconds."""
         taken: list[Attempt] = []
-        while True:
-            try:
-                attempt = self._line.get_nowait()
-            except queue.Empty:
-                return taken
-            if attempt is not None:
-                taken.append(attempt)
-
-    def count_out(self, thread_id: int) -> None:
-        """A thread is stuck: another may take its place. It ends by itself when its job returns."""
         with self._lock:
-            self._threads = {thread for thread in self._threads if thread.ident != thread_id}
-            if not self._line.empty():
+            now = time.monotonic()
+            while self._line and now - self._line[0][0] > longer_than:
+                taken.append(self._line.popleft()[1])
+        return taken
+
+    def count_out(self, thread: threading.Thread) -> None:
+        """This thread is stuck: another may take its place. It ends by itself when its job returns."""
+        with self._lock:
+            self._threads.discard(thread)
+            if self._line:
                 self._grow()
 
     def stop(self, timeout: float) -> bool:
@@ -78,8 +78,7 @@ class WorkerThreads:
         with self._lock:
             self._stopping = True
             threads = list(self._threads)
-        for _ in threads:
-            self._line.put(None)
+            self._changed.notify_all()
         deadline = time.monotonic() + timeout
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -91,8 +90,13 @@ class WorkerThreads:
             return
         name = f"river-worker-{next(self._numbers)}"
         thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The attempt stands in line: a thread that we have takes it, or the next that can be started.
+            logger.exception("no thread can be started beside %d", len(self._threads))
+            return
         self._threads.add(thread)
-        thread.start()
 
     def _run(self) -> None:
         try:
@@ -105,18 +109,23 @@ class WorkerThreads:
             connections.close()
             with self._lock:
                 self._threads.discard(threading.current_thread())
+                if self._line:
+                    self._grow()
 
     def _next(self) -> Attempt | None:
-        try:
-            return self._line.get_nowait()
-        except queue.Empty:
+        """The first in line; ``None`` when nobody stands there and we are to end."""
+        timeout: float | None = IDLE_SECONDS
+        while True:
             with self._lock:
-                self._idle += 1
-        try:
-            return self._line.get(timeout=IDLE_SECONDS)
-        except queue.Empty:
+                self._waiting += 1
+                is_there = self._changed.wait_for(lambda: self._line or self._stopping, timeout)
+                self._waiting -= 1
+                if self._line:
+                    return self._line.popleft()[1]
+                if is_there:
+                    return None
             connections.close()
-            return self._line.get()
+            timeout = None
 
     def _work(self, attempt: Attempt) -> bool:
         """Run an attempt, and those that follow in its slot; false if the slot was given to another thread."""
@@ -129,7 +138,7 @@ class WorkerThreads:
             if not was_ours:
                 return False
             following = self.finished(current)
-            if following is not None and (not self._line.empty() or self.executor.is_async(following)):
+            if following is not None and (self._line or self.executor.is_async(following)):
                 self.pass_on(following)
                 following = None
         return True

@@ -99,8 +99,8 @@ class Workers:
         outcome = outcomes.failed(error, job, definition, trace=_where(attempt))
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(job, output))
-        if attempt.thread_id is not None:
-            self.threads.count_out(attempt.thread_id)
+        if attempt.thread is not None:
+            self.threads.count_out(attempt.thread)
         following = self.finished(attempt)
         if following is not None:
             self.start(following)
@@ -108,8 +108,8 @@ class Workers:
 
 def _where(attempt: Attempt) -> str:
     """Where a stuck job stands now, as a traceback."""
-    if attempt.thread_id is not None:
-        frame = sys._current_frames().get(attempt.thread_id)  # noqa: SLF001  (the documented way to look)
+    if attempt.thread is not None and attempt.thread.ident is not None:
+        frame = sys._current_frames().get(attempt.thread.ident)  # noqa: SLF001  (the documented way to look)
         return "".join(traceback.format_stack(frame)) if frame is not None else ""
     if attempt.task is not None:
         return "".join(
