@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 from collections.abc import Collection
 from contextlib import suppress
@@ -32,6 +32,8 @@ class PostgresListener:
             connection = connect(self.using, name="django_river listener")
             self._connection = connection
             self._alarm = socket.socketpair()
+            # Whoever tells us to return must never wait for us.
+            self._alarm[1].setblocking(False)
             if is_pooled(connection):
                 self.close()
                 return False
@@ -52,8 +54,7 @@ class PostgresListener:
                 raise psycopg.OperationalError("the listener is not connected")
             heard = list(connection.notifies(timeout=0))
             if not heard:
-                sources: list[Any] = [connection, alarm[0]]
-                ready, _, _ = select.select(sources, [], [], timeout)
+                ready = _ready([connection, alarm[0]], timeout)
                 if alarm[0] in ready:
                     alarm[0].recv(1024)
                 if not ready:
@@ -76,3 +77,11 @@ class PostgresListener:
             connection.close()
         for end in alarm or ():
             end.close()
+
+
+def _ready(sources: Collection[Any], timeout: float) -> list[Any]:
+    """Those that can be read from. Not ``select()``, which refuses what is opened after a thousand other files."""
+    with selectors.DefaultSelector() as selector:
+        for source in sources:
+            selector.register(source, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(timeout)]

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from django.db import connections
 from django.db.utils import DatabaseErrorWrapper
+from psycopg.sql import SQL, Identifier
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,22 @@ def connect(using: str, *, name: str) -> psycopg.Connection[tuple[Any, ...]]:
     }
     params = {**_KEEPALIVE, "connect_timeout": CONNECT_TIMEOUT, "application_name": name, **params}
     # Poolers in transaction mode hand a prepared statement to somebody else's connection.
-    return psycopg.connect(**params, autocommit=True, prepare_threshold=None)
+    connection = psycopg.connect(**params, autocommit=True, prepare_threshold=None)
+    role = connections[using].settings_dict["OPTIONS"].get("assume_role")
+    if role:
+        with closed_on_error(connection):
+            connection.execute(SQL("SET ROLE {}").format(Identifier(role)))
+    return connection
+
+
+@contextmanager
+def closed_on_error(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Close a connection that cannot be made ready."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def is_pooled(connection: psycopg.Connection[Any]) -> bool:
@@ -63,12 +79,14 @@ class PostgresSession:
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._pooled = False
+        # How many atomic blocks we are in.
+        self._depth = 0
 
     def execute(self, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run one statement and return all its rows."""
         with django_errors():
             connection = self._connected()
-            if self._pooled and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            if self._pooled and not self._depth:
                 with self.atomic():
                     return self._rows(connection, sql, params)
             return self._rows(connection, sql, params)
@@ -78,12 +96,15 @@ class PostgresSession:
         """A transaction, or a savepoint inside one."""
         with django_errors():
             connection = self._connected()
-            outermost = connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
             with connection.transaction():
-                if self._pooled and outermost:
+                if self._pooled and not self._depth:
                     # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction.
                     connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
-                yield
+                self._depth += 1
+                try:
+                    yield
+                finally:
+                    self._depth -= 1
 
     @property
     def in_transaction(self) -> bool:
@@ -104,15 +125,15 @@ class PostgresSession:
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is not None and not self._connection.closed and not self._connection.broken:
             return self._connection
+        if self._depth:
+            # On a new connection the rest of the transaction would be committed without its beginning.
+            raise psycopg.OperationalError("the connection was lost in the middle of a transaction")
         self.close()
         connection = connect(self.using, name="django_river")
-        try:
+        with closed_on_error(connection):
             self._pooled = is_pooled(connection)
             if not self._pooled:
                 connection.execute(f"SET statement_timeout = {self._timeout_ms}")
-        except BaseException:
-            connection.close()
-            raise
         self._connection = connection
         return connection
 

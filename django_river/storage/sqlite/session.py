@@ -11,6 +11,9 @@ from typing import Any
 from django.db import connections
 from django.db.utils import DatabaseErrorWrapper
 
+_TRANSACTION = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_SAVEPOINT = ("SAVEPOINT river", "RELEASE river", ("ROLLBACK TO river", "RELEASE river"))
+
 
 @contextmanager
 def django_errors() -> Iterator[None]:
@@ -35,19 +38,21 @@ class SqliteSession:
 
     @contextmanager
     def atomic(self) -> Iterator[None]:
-        """A transaction; inside one, nothing more. BEGIN IMMEDIATE: a read must not be overtaken by a writer."""
+        """A transaction, or a savepoint inside one. IMMEDIATE: a read must not be overtaken by a writer."""
         with django_errors():
             connection = self._connected()
-            if connection.in_transaction:
-                yield
-                return
-            connection.execute("BEGIN IMMEDIATE")
+            begin, commit, rollback = _SAVEPOINT if connection.in_transaction else _TRANSACTION
+            connection.execute(begin)
             try:
                 yield
+                # A commit can fail, too, and would leave the transaction open.
+                connection.execute(commit)
             except BaseException:
-                connection.rollback()
+                # Some errors end the transaction by themselves.
+                if connection.in_transaction:
+                    for statement in rollback:
+                        connection.execute(statement)
                 raise
-            connection.commit()
 
     @property
     def in_transaction(self) -> bool:

@@ -1,0 +1,296 @@
+"""Connections of our own: bounded, renewed when they break, and with the errors of Django."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
+
+from django_river import storage
+from django_river.exceptions import ConfigError
+from django_river.models import Queue
+from django_river.storage.postgres import session as postgres_session
+from django_river.storage.sessions import DjangoSession
+from tests.storage.steps import insert, row
+
+KILL = "SELECT pg_terminate_backend(%(pid)s)"
+
+
+@pytest.fixture
+def session(store):
+    return store.session
+
+
+def add(session, name: str) -> None:
+    session.execute("INSERT INTO river_queue (name, created_at, updated_at, metadata) "
+                    f"VALUES ('{name}', '2026-01-01', '2026-01-01', '{{}}')", {})  # fmt: skip
+
+
+def names() -> list[str]:
+    return sorted(Queue.objects.values_list("name", flat=True))
+
+
+class TestTransactions:
+    @pytest.fixture
+    def session(self, any_store):
+        return any_store.session
+
+    def test_statements_commit_by_themselves(self, session):
+        add(session, "a")
+
+        assert names() == ["a"]
+        assert not session.in_transaction
+
+    def test_hold_together(self, session):
+        with session.atomic():
+            add(session, "a")
+            assert session.in_transaction
+            add(session, "b")
+
+        assert not session.in_transaction
+        assert names() == ["a", "b"]
+
+    def test_leave_nothing_when_they_fail(self, session):
+        with pytest.raises(LookupError), session.atomic():
+            add(session, "a")
+            raise LookupError
+
+        assert not session.in_transaction
+        assert names() == []
+
+    def test_join_the_one_around(self, session):
+        with pytest.raises(LookupError), session.atomic():
+            with session.atomic():
+                add(session, "a")
+            raise LookupError
+
+        assert names() == []
+
+    def test_go_on_after_an_inner_one_failed(self, session):
+        with session.atomic():
+            add(session, "a")
+            with pytest.raises(IntegrityError), session.atomic():
+                add(session, "a")
+            add(session, "b")
+
+        assert names() == ["a", "b"]
+
+    def test_undo_what_an_inner_one_did_before_it_failed(self, session):
+        with session.atomic():
+            with pytest.raises(LookupError), session.atomic():
+                add(session, "a")
+                raise LookupError
+            add(session, "b")
+
+        assert names() == ["b"]
+
+
+class TestErrors:
+    @pytest.fixture
+    def session(self, any_store):
+        return any_store.session
+
+    def test_of_constraints(self, session):
+        add(session, "a")
+
+        with pytest.raises(IntegrityError):
+            add(session, "a")
+
+    def test_of_statements(self, session):
+        with pytest.raises((ProgrammingError, OperationalError)):
+            session.execute("SELECT nonsense", {})
+
+    @pytest.mark.postgres
+    def test_of_values(self, session):
+        with pytest.raises(DataError):
+            session.execute("SELECT 1 / 0", {})
+
+    def test_of_connecting(self, store, monkeypatch):
+        broken = {"HOST": "127.0.0.1", "PORT": "1"} if store.can_notify else {"NAME": "/nowhere/at/all"}
+        own = storage.open_storage("default", timeout=1)
+
+        with monkeypatch.context() as patch:
+            for key, value in broken.items():
+                patch.setitem(connection.settings_dict, key, value)
+            with pytest.raises(OperationalError):
+                own.queue_list(["a"])
+        own.close()
+
+
+class TestClose:
+    def test_is_safe_twice_and_before_use(self, using):
+        own = storage.open_storage(using, timeout=1)
+        own.close()
+        own.queue_touch(["a"])
+        own.close()
+        own.close()
+
+        assert not own.session.in_transaction
+
+    def test_lets_a_later_statement_open_again(self, store):
+        store.queue_touch(["a"])
+        store.close()
+
+        assert store.queue_list(["a"]) == [("a", False)]
+
+    def test_leaves_djangos_connection_to_django(self, using):
+        session = DjangoSession(using)
+        session.execute("SELECT 1", {})
+
+        session.close()
+
+        assert connections[using].connection is not None
+
+    def test_may_come_from_another_thread(self, store):
+        store.queue_touch(["a"])
+        closer = threading.Thread(target=store.close)
+        closer.start()
+        closer.join()
+
+        assert store.queue_list(["a"]) == [("a", False)]
+
+
+@pytest.mark.postgres
+class TestPostgres:
+    def pid(self, session) -> int:
+        return session.execute("SELECT pg_backend_pid()", {})[0][0]
+
+    def test_stops_a_statement_that_takes_too_long(self, using):
+        own = storage.open_storage(using, timeout=0.05)
+
+        with pytest.raises(OperationalError, match="statement timeout"):
+            own.session.execute("SELECT pg_sleep(60)", {})
+        assert own.queue_list([]) == []
+        own.close()
+
+    def test_stops_waiting_for_a_lock(self, store, using):
+        inserted = insert(store)
+        own = storage.open_storage(using, timeout=0.05)
+
+        with store.session.atomic():
+            store.session.execute("SELECT id FROM river_job FOR UPDATE", {})
+            with pytest.raises(OperationalError, match="statement timeout"):
+                own.job_delete([inserted.id])
+        own.close()
+
+    def test_opens_again_after_its_connection_was_cut(self, store, other_store):
+        pid = self.pid(store.session)
+        other_store.session.execute(KILL, {"pid": pid})
+
+        with pytest.raises(OperationalError):
+            store.queue_list(["a"])
+        assert store.queue_list(["a"]) == []
+        assert self.pid(store.session) != pid
+
+    def test_loses_a_transaction_whose_connection_was_cut(self, store, other_store):
+        with pytest.raises(OperationalError), store.session.atomic():
+            store.queue_touch(["a"])
+            other_store.session.execute(KILL, {"pid": self.pid(store.session)})
+            store.queue_touch(["b"])
+
+        assert names() == []
+        assert store.queue_touch(["c"]) == [("c", False)]
+
+    def test_does_not_go_on_by_itself_inside_a_transaction_that_was_cut(self, store, other_store):
+        """A statement after the cut would be committed alone."""
+        with pytest.raises(OperationalError), store.session.atomic():
+            other_store.session.execute(KILL, {"pid": self.pid(store.session)})
+            with pytest.raises(OperationalError):
+                store.queue_touch(["a"])
+            store.queue_touch(["b"])
+
+        assert names() == []
+
+    def test_prepares_no_statements(self, store):
+        for _ in range(10):
+            store.queue_list(["a"])
+
+        assert store.session.execute("SELECT count(*) FROM pg_prepared_statements", {}) == [(0,)]
+
+    def test_says_who_it_is(self, store):
+        assert store.session.execute("SELECT current_setting('application_name')", {}) == [("django_river",)]
+
+    def test_acts_as_the_role_that_django_acts_as(self, store, using, monkeypatch):
+        own = storage.open_storage(using, timeout=20)
+        with monkeypatch.context() as patch:
+            patch.setitem(connection.settings_dict["OPTIONS"], "assume_role", "pg_monitor")
+            assert own.session.execute("SELECT current_user", {}) == [("pg_monitor",)]
+        own.close()
+
+    def test_behind_a_pooler_sets_its_limit_in_each_transaction(self, using, monkeypatch):
+        monkeypatch.setattr(postgres_session, "is_pooled", lambda connection: True)
+        own = storage.open_storage(using, timeout=0.05)
+
+        with pytest.raises(OperationalError, match="statement timeout"):
+            own.session.execute("SELECT pg_sleep(60)", {})
+        with own.session.atomic(), own.session.atomic():
+            own.queue_touch(["a"])
+            assert own.session.execute("SELECT current_setting('statement_timeout')", {}) == [("50ms",)]
+        own.close()
+
+
+@pytest.mark.sqlite
+class TestSqlite:
+    def test_waits_for_the_writer_and_gives_up_in_time(self, store, using):
+        hasty = storage.open_storage(using, timeout=0.05)
+
+        with store.session.atomic():
+            add(store.session, "a")
+            began = time.monotonic()
+            with pytest.raises(OperationalError, match="locked"):
+                hasty.queue_touch(["b"])
+            assert time.monotonic() - began < 5
+            assert hasty.queue_list(["a"]) == []
+        hasty.close()
+
+    def test_writes_when_the_writer_is_done(self, store, other_store):
+        writer = threading.Thread(target=other_store.queue_touch, args=(["b"],))
+        with store.session.atomic():
+            add(store.session, "a")
+            writer.start()
+        writer.join()
+
+        assert names() == ["a", "b"]
+
+    def test_takes_the_write_lock_at_once(self, store, using):
+        hasty = storage.open_storage(using, timeout=0.05)
+
+        with store.session.atomic(), pytest.raises(OperationalError, match="locked"), hasty.session.atomic():
+            pass
+        hasty.close()
+
+    def test_a_commit_that_fails_leaves_no_transaction(self, store):
+        store.session.execute("PRAGMA foreign_keys = ON", {})
+        with pytest.raises(IntegrityError), store.session.atomic():
+            store.session.execute("PRAGMA defer_foreign_keys = ON", {})
+            add(store.session, "a")
+            store.session.execute(
+                "INSERT INTO auth_permission (name, content_type_id, codename) VALUES ('x', 0, 'x')", {}
+            )
+
+        assert not store.session.in_transaction
+        assert names() == []
+        store.queue_touch(["b"])
+        assert names() == ["b"]
+
+    def test_runs_what_djangos_options_say_of_a_connection(self, store):
+        assert store.session.execute("PRAGMA journal_mode", {}) == [("wal",)]
+        assert store.session.execute("PRAGMA synchronous", {}) == [(1,)]
+
+
+def test_only_known_databases_can_hold_jobs(db, monkeypatch):
+    monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
+
+    with pytest.raises(
+        ConfigError, match="database 'default' is oracle; jobs can be kept on postgresql and sqlite only"
+    ):
+        storage.for_caller("default")
+
+
+def test_djangos_connection_joins_the_callers_transaction(django_store):
+    inserted = insert(django_store)
+
+    assert django_store.session.in_transaction
+    assert row(inserted).state == "available"
