@@ -259,11 +259,12 @@ class Driver(Storage):
                 if row[0] is not None
             }
             missing = [index for index in missing if index not in inserted]
-            for index in missing:
-                holders = self._run("job_by_unique_key", unique_key=jobs[index].unique_key)
-                if holders:
-                    inserted[index] = InsertedJob._make(holders[0])
-            # The holder may have gone between the two statements: then there is room, and we try again.
+            if missing:
+                keys = [jobs[index].unique_key for index in missing]
+                rows = self._run("job_by_unique_key", unique_keys=keys)
+                holders = {bytes(key): InsertedJob._make(row) for *row, key in rows}
+                inserted |= {i: holders[key] for i, key in zip(missing, keys, strict=True) if key in holders}
+            # A holder may have gone between the two statements: then there is room, and we try again.
             missing = [index for index in missing if index not in inserted]
             if not missing:
                 return [inserted[index] for index in range(len(jobs))]

@@ -1,33 +1,41 @@
 -- Statements on river_job. Rules: claim by id = ANY(ARRAY(...)), never by a join with a CTE (its plan scans the table);
--- lock many rows in the order of their ids; write results through the fence.
+-- lock many rows in the order of their ids; write results through the fence. Now is the statement's moment, not
+-- that of a transaction, which may have begun before the job was stored. Metadata that is no object counts as empty.
 
 -- name: job_fetch
--- One statement for all queues. The limit inside bounds each queue, the one outside bounds the client.
-UPDATE river_job
-SET state = 'running',
-    attempt = attempt + 1,
-    attempted_at = now(),
-    attempted_by = CASE
-        WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
-        THEN array_append(
-            attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
-        )
-        ELSE array_append(attempted_by, %(client_id)s::text)
-    END
-WHERE id = ANY(ARRAY(
-    SELECT picked.id
-    FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
-    CROSS JOIN LATERAL (
-        SELECT id
-        FROM river_job
-        WHERE state = 'available' AND queue = demand.queue AND scheduled_at <= now()
-        ORDER BY priority, scheduled_at, id
-        LIMIT demand.size
-        FOR UPDATE SKIP LOCKED
-    ) AS picked
-    LIMIT %(limit)s
-))
-RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text;
+-- One statement for all queues. The limit inside bounds each queue, the one outside bounds the client. An attempt is
+-- counted up to what a smallint holds: a row beyond that would make every claim fail.
+WITH claimed AS (
+    UPDATE river_job
+    SET state = 'running',
+        attempt = least(attempt + 1, 32767),
+        attempted_at = statement_timestamp(),
+        attempted_by = CASE
+            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
+            THEN array_append(
+                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
+            )
+            ELSE array_append(attempted_by, %(client_id)s::text)
+        END
+    WHERE id = ANY(ARRAY(
+        SELECT picked.id
+        FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
+        CROSS JOIN LATERAL (
+            SELECT id
+            FROM river_job
+            WHERE state = 'available' AND queue = demand.queue AND scheduled_at <= statement_timestamp()
+            ORDER BY priority, scheduled_at, id
+            LIMIT demand.size
+            FOR UPDATE SKIP LOCKED
+        ) AS picked
+        LIMIT %(limit)s
+    ))
+    RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
+        args::text, metadata::text, scheduled_at
+)
+SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
+FROM claimed
+ORDER BY priority, scheduled_at, id;
 
 -- name: job_insert
 INSERT INTO river_job (
@@ -69,7 +77,8 @@ SELECT id, state::text, attempt, scheduled_at, created_at, false,
 FROM inserted;
 
 -- name: job_insert_many
--- Ids are drawn first, so that each answer finds its question whatever order the rows come back in.
+-- Ids are drawn first, so that each answer finds its question whatever order the rows come back in. Keys are taken in
+-- their own order, so that two batches that share keys wait for one another and never both.
 WITH input AS MATERIALIZED (
     SELECT nextval('river_job_id_seq') AS id, t.*,
         coalesce(t.given_at, statement_timestamp() + make_interval(secs => coalesce(t.delay, 0))) AS due_at
@@ -95,7 +104,7 @@ WITH input AS MATERIALIZED (
         END)::river_job_state,
         statement_timestamp(), unique_key, unique_states::bit(8)
     FROM input
-    ORDER BY position
+    ORDER BY unique_key, position
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL
         AND unique_states IS NOT NULL
         AND river_job_state_in_bitmask(unique_states, state)
@@ -117,10 +126,10 @@ COPY river_job (
 ) FROM STDIN;
 
 -- name: job_by_unique_key
--- Who holds the key. A statement of its own: it must see what was committed while the insert waited.
-SELECT id, state::text, attempt, scheduled_at, created_at, true
+-- Who holds the keys. A statement of its own: it must see what was committed while the insert waited.
+SELECT id, state::text, attempt, scheduled_at, created_at, true, unique_key
 FROM river_job
-WHERE unique_key = %(unique_key)s
+WHERE unique_key = ANY(%(unique_keys)s::bytea[])
     AND unique_key IS NOT NULL
     AND unique_states IS NOT NULL
     AND river_job_state_in_bitmask(unique_states, state);
@@ -128,7 +137,7 @@ WHERE unique_key = %(unique_key)s
 -- name: job_complete
 -- Plain successes of one attempt number: the common case, and 40 per cent cheaper than arrays of values.
 UPDATE river_job
-SET state = 'completed', finalized_at = now()
+SET state = 'completed', finalized_at = statement_timestamp()
 WHERE id = ANY(%(ids)s::bigint[])
     AND state = 'running'
     AND attempt = %(attempt)s
@@ -137,7 +146,8 @@ RETURNING id, state::text;
 
 -- name: job_set_state_many
 -- A cancel that was asked for wins over every state that would run the job again. The test is written out each time:
--- it must look at the row as it is when it is locked, which a lateral join would not.
+-- it must look at the row as it is when it is locked, which a lateral join would not. The ids stand there twice: the
+-- join alone may read the whole index of running jobs, dead ones and all.
 UPDATE river_job AS job
 SET state = CASE
         WHEN input.state IN ('available', 'retryable', 'scheduled') AND job.metadata ? 'cancel_attempted_at'
@@ -150,11 +160,11 @@ SET state = CASE
     END,
     finalized_at = CASE
         WHEN input.state IN ('cancelled', 'completed', 'discarded') OR job.metadata ? 'cancel_attempted_at'
-        THEN now()
+        THEN statement_timestamp()
     END,
     scheduled_at = CASE
         WHEN input.delay IS NULL OR job.metadata ? 'cancel_attempted_at' THEN job.scheduled_at
-        ELSE now() + make_interval(secs => input.delay)
+        ELSE statement_timestamp() + make_interval(secs => input.delay)
     END,
     errors = CASE
         WHEN input.error IS NULL THEN job.errors
@@ -162,12 +172,17 @@ SET state = CASE
             'at', to_char(job.attempted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         ) || input.error::jsonb)
     END,
-    metadata = CASE WHEN input.metadata IS NULL THEN job.metadata ELSE job.metadata || input.metadata::jsonb END
+    metadata = CASE
+        WHEN input.metadata IS NULL THEN job.metadata
+        WHEN jsonb_typeof(job.metadata) = 'object' THEN job.metadata || input.metadata::jsonb
+        ELSE input.metadata::jsonb
+    END
 FROM unnest(
     %(ids)s::bigint[], %(attempts)s::smallint[], %(states)s::text[]::river_job_state[], %(delays)s::float8[],
     %(errors)s::text[], %(metadata)s::text[], %(give_back)s::boolean[]
 ) AS input (id, attempt, state, delay, error, metadata, give_attempt_back)
 WHERE job.id = input.id
+    AND job.id = ANY(%(ids)s::bigint[])
     AND job.state = 'running'
     AND job.attempt = input.attempt
     AND job.attempted_by[cardinality(job.attempted_by)] = %(client_id)s
@@ -176,7 +191,7 @@ RETURNING job.id, job.state::text;
 -- name: job_release_unknown
 UPDATE river_job
 SET state = (CASE WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled' ELSE 'available' END)::river_job_state,
-    finalized_at = CASE WHEN metadata ? 'cancel_attempted_at' THEN now() END,
+    finalized_at = CASE WHEN metadata ? 'cancel_attempted_at' THEN statement_timestamp() END,
     attempt = attempt - 1
 WHERE state = 'running'
     AND attempted_by[cardinality(attempted_by)] = %(client_id)s
@@ -184,35 +199,39 @@ WHERE state = 'running'
 RETURNING id;
 
 -- name: job_rescue
--- What cannot be rescued is kept out of the page, so that it cannot fill it.
+-- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail.
 UPDATE river_job
 SET state = (CASE
         WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled'
         WHEN attempt >= max_attempts THEN 'discarded'
         ELSE 'retryable'
     END)::river_job_state,
-    finalized_at = CASE WHEN metadata ? 'cancel_attempted_at' OR attempt >= max_attempts THEN now() END,
-    scheduled_at = now(),
+    finalized_at = CASE
+        WHEN metadata ? 'cancel_attempted_at' OR attempt >= max_attempts THEN statement_timestamp()
+    END,
+    scheduled_at = statement_timestamp(),
     errors = array_append(errors, jsonb_build_object(
-        'at', to_char(attempted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'at', to_char(coalesce(attempted_at, created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         'attempt', attempt,
         'error', 'rescued: client ' || coalesce(attempted_by[cardinality(attempted_by)], 'unknown') || ' is gone',
         'trace', ''
     )),
-    metadata = metadata || jsonb_build_object('river:rescue_count', 1 + CASE
-        WHEN jsonb_typeof(metadata -> 'river:rescue_count') = 'number'
-        THEN (metadata ->> 'river:rescue_count')::numeric::bigint
-        ELSE 0
-    END)
+    metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END || jsonb_build_object(
+        'river:rescue_count', 1 + CASE
+            WHEN jsonb_typeof(metadata -> 'river:rescue_count') = 'number'
+            THEN (metadata ->> 'river:rescue_count')::numeric
+            ELSE 0
+        END
+    )
 WHERE id = ANY(ARRAY(
     SELECT job.id
     FROM river_job AS job
     WHERE job.state = 'running'
-        AND job.attempted_at < now() - %(rescue_after)s::interval
+        AND coalesce(job.attempted_at, job.created_at) < statement_timestamp() - %(rescue_after)s::interval
         AND NOT EXISTS (
             SELECT FROM django_river_client AS client
             WHERE client.id = job.attempted_by[cardinality(job.attempted_by)]
-                AND client.heartbeat_at > now() - %(client_timeout)s::interval
+                AND client.heartbeat_at > statement_timestamp() - %(client_timeout)s::interval
         )
         AND (
             job.attempt < job.max_attempts
@@ -226,11 +245,13 @@ WHERE id = ANY(ARRAY(
 RETURNING id, kind, queue, state::text;
 
 -- name: job_schedule
--- A row whose own state is in its mask holds its key already; only the others can find it taken.
+-- A row whose own state is in its mask holds its key already; only the others can find it taken. A loser never gets the
+-- key by being discarded: its bit for that state is cleared. The holder is looked up row by row: EXISTS might hash all
+-- unique jobs there are.
 WITH due AS MATERIALIZED (
     SELECT id, state, unique_key, unique_states, scheduled_at
     FROM river_job
-    WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= now()
+    WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= statement_timestamp()
     ORDER BY scheduled_at, id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -242,30 +263,32 @@ WITH due AS MATERIALIZED (
         AND river_job_state_in_bitmask(unique_states, 'available')
         AND NOT river_job_state_in_bitmask(unique_states, state)
 ), loser AS MATERIALIZED (
-    SELECT contender.id
+    SELECT id
     FROM contender
-    WHERE contender.place > 1 OR EXISTS (
-        SELECT
+    WHERE place > 1 OR (
+        SELECT true
         FROM river_job AS holder
         WHERE holder.unique_key = contender.unique_key
             AND holder.unique_key IS NOT NULL
             AND holder.unique_states IS NOT NULL
             AND river_job_state_in_bitmask(holder.unique_states, holder.state)
+        LIMIT 1
     )
+), discarded AS (
+    UPDATE river_job
+    SET state = 'discarded',
+        finalized_at = statement_timestamp(),
+        unique_states = set_bit(unique_states, 4, 0),
+        metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END
+            || '{"unique_key_conflict": "scheduler_discarded"}'
+    WHERE id = ANY(ARRAY(SELECT id FROM loser))
 ), moved AS (
     UPDATE river_job
-    SET state = (CASE WHEN id = ANY(ARRAY(SELECT id FROM loser)) THEN 'discarded' ELSE 'available' END
-        )::river_job_state,
-        finalized_at = CASE WHEN id = ANY(ARRAY(SELECT id FROM loser)) THEN now() END,
-        metadata = CASE
-            WHEN id = ANY(ARRAY(SELECT id FROM loser))
-            THEN metadata || '{"unique_key_conflict": "scheduler_discarded"}'
-            ELSE metadata
-        END
-    WHERE id = ANY(ARRAY(SELECT id FROM due))
-    RETURNING queue, state
+    SET state = 'available'
+    WHERE id = ANY(ARRAY(SELECT id FROM due EXCEPT SELECT id FROM loser))
+    RETURNING queue
 )
-SELECT queue, count(*) FROM moved WHERE state = 'available' GROUP BY queue;
+SELECT queue, count(*) FROM moved GROUP BY queue;
 
 -- name: job_seconds_until_due
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
@@ -273,16 +296,32 @@ FROM river_job
 WHERE state IN ('retryable', 'scheduled');
 
 -- name: job_has_due
+-- Each question has an index of its own; asked as one, they would read the table.
+WITH worked AS MATERIALIZED (
+    SELECT asked.name
+    FROM unnest(%(queues)s::text[]) AS asked (name)
+    WHERE NOT EXISTS (SELECT FROM river_queue WHERE river_queue.name = asked.name AND paused_at IS NOT NULL)
+)
 SELECT EXISTS (
     SELECT
-    FROM river_job AS job
-    WHERE (job.state = 'available' OR (%(scheduled)s AND job.state IN ('retryable', 'scheduled')))
-        AND job.scheduled_at <= now()
-        AND job.queue = ANY(%(queues)s::text[])
-        AND NOT EXISTS (
-            SELECT FROM river_queue AS queue WHERE queue.name = job.queue AND queue.paused_at IS NOT NULL
-        )
-);
+    FROM worked
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM river_job
+        WHERE state = 'available' AND queue = worked.name AND scheduled_at <= statement_timestamp()
+        LIMIT 1
+    ) AS due
+) OR (%(scheduled)s AND EXISTS (
+    SELECT
+    FROM (
+        SELECT queue
+        FROM river_job
+        WHERE state IN ('retryable', 'scheduled') AND scheduled_at <= statement_timestamp()
+        ORDER BY scheduled_at, id
+        OFFSET 0
+    ) AS due
+    JOIN worked ON worked.name = due.queue
+));
 
 -- name: job_cancel_asked
 SELECT id
@@ -290,14 +329,20 @@ FROM river_job
 WHERE id = ANY(%(ids)s::bigint[]) AND state = 'running' AND metadata ? 'cancel_attempted_at';
 
 -- name: job_cancel
+-- A job that does not hold its key must not get it by being cancelled: its bit for that state is cleared.
 WITH locked AS MATERIALIZED (
     SELECT id, queue, state FROM river_job WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR UPDATE
 ), changed AS (
     UPDATE river_job
     SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
-        finalized_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
-        metadata = metadata || jsonb_build_object(
-            'cancel_attempted_at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        finalized_at = CASE WHEN state <> 'running' THEN statement_timestamp() END,
+        unique_states = CASE
+            WHEN state = 'running' OR river_job_state_in_bitmask(unique_states, state) THEN unique_states
+            ELSE set_bit(unique_states, 6, 0)
+        END,
+        metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END || jsonb_build_object(
+            'cancel_attempted_at',
+            to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
         )
     WHERE id = ANY(ARRAY(
         SELECT id FROM locked WHERE state NOT IN ('cancelled', 'completed', 'discarded')
@@ -325,23 +370,30 @@ WITH locked AS MATERIALIZED (
         AND river_job_state_in_bitmask(unique_states, 'available')
         AND NOT river_job_state_in_bitmask(unique_states, state)
 ), loser AS MATERIALIZED (
-    SELECT contender.id
+    SELECT id
     FROM contender
-    WHERE contender.place > 1 OR EXISTS (
-        SELECT
+    WHERE place > 1 OR (
+        SELECT true
         FROM river_job AS holder
         WHERE holder.unique_key = contender.unique_key
             AND holder.unique_key IS NOT NULL
             AND holder.unique_states IS NOT NULL
             AND river_job_state_in_bitmask(holder.unique_states, holder.state)
+        LIMIT 1
     )
 ), changed AS (
     UPDATE river_job
     SET state = 'available',
         finalized_at = NULL,
-        scheduled_at = CASE WHEN state = 'available' THEN least(scheduled_at, now()) ELSE now() END,
+        scheduled_at = CASE
+            WHEN state = 'available' THEN least(scheduled_at, statement_timestamp())
+            ELSE statement_timestamp()
+        END,
         max_attempts = CASE WHEN attempt >= max_attempts THEN least(attempt + 1, 32767) ELSE max_attempts END,
-        metadata = metadata - 'cancel_attempted_at' - 'unique_key_conflict'
+        metadata = CASE
+            WHEN jsonb_typeof(metadata) = 'object' THEN metadata - '{cancel_attempted_at,unique_key_conflict}'::text[]
+            ELSE '{}'
+        END
     WHERE id = ANY(ARRAY(SELECT id FROM locked WHERE state <> 'running'))
         AND id <> ALL(ARRAY(SELECT id FROM loser))
     RETURNING id, state

@@ -2,7 +2,7 @@
 
 -- name: queue_touch
 INSERT INTO river_queue (name)
-SELECT name FROM unnest(%(names)s::text[]) AS name ORDER BY name
+SELECT DISTINCT name FROM unnest(%(names)s::text[]) AS name ORDER BY name
 ON CONFLICT (name) DO UPDATE SET updated_at = now()
 RETURNING name, paused_at IS NOT NULL;
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from django.db import IntegrityError
 
 from django_river.storage.base import (
@@ -28,6 +29,8 @@ from django_river.storage.sqlite.session import SqliteSession
 from django_river.storage.statements import load
 
 SQL = load("django_river.storage.sqlite")
+
+_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def open_driver(using: str, *, timeout: float) -> Driver:
@@ -88,7 +91,9 @@ class Driver(Storage):
                     limit=room,
                     attempted_by_limit=ATTEMPTED_BY_LIMIT,
                 )
-                claimed += map(ClaimedJob._make, rows)
+                # RETURNING knows no order.
+                rows.sort(key=lambda row: (row[3], row[9], row[0]))
+                claimed += (ClaimedJob._make(row[:9]) for row in rows)
         return claimed
 
     def job_has_due(self, queues: Sequence[str], *, scheduled: bool = True) -> bool:
@@ -194,7 +199,7 @@ class Driver(Storage):
 
     def queue_touch(self, names: Sequence[str]) -> list[QueueState]:
         rows = self._run("queue_touch", names=json.dumps(list(names)))
-        return [QueueState(name, bool(is_paused)) for name, is_paused in rows]
+        return [QueueState(name, paused_at is not None) for name, paused_at in rows]
 
     def _run(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
         return self.session.execute(SQL[statement], {"now": _text(datetime.now(UTC)), **params})
@@ -243,9 +248,18 @@ class Driver(Storage):
             give_attempt_back=change.give_attempt_back,
         )
         if rows and change.metadata is not None:
-            for key, value in json.loads(change.metadata).items():
-                self._run("job_merge_metadata", id=change.id, path=f'$."{key}"', value=json.dumps(value))
+            ((before,),) = self._run("job_metadata", id=change.id)
+            self._run("job_set_metadata", id=change.id, metadata=_merged(before, change.metadata))
         return rows
+
+
+def _merged(before: str, given: bytes) -> str:
+    """Metadata with other keys put over its own, every value to the letter as it was."""
+    try:
+        merged = _objects.decode(before)
+    except msgspec.ValidationError:
+        merged = {}
+    return msgspec.json.encode(merged | _objects.decode(given)).decode()
 
 
 def _term(rows: list[tuple[Any, ...]]) -> LeaderTerm | None:
@@ -256,8 +270,8 @@ def _term(rows: list[tuple[Any, ...]]) -> LeaderTerm | None:
 
 
 def _text(moment: datetime) -> str:
-    """A moment as Django keeps it on SQLite, but always with its microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    """A moment as Django keeps it on SQLite, but of a fixed width."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _moment(value: str | datetime) -> datetime:

@@ -2,7 +2,8 @@
 --
 -- Everywhere: :now is passed in, because SQLite's clock is this process's clock anyway, and its own functions only
 -- know milliseconds. Times are UTC text of fixed width, so that text sorts as time. There is one writer at a time,
--- so nothing is locked row by row.
+-- so nothing is locked row by row. Metadata that is no object counts as empty. RETURNING never asks whether something
+-- IS NULL: SQLite 3.40 then answers that nothing is.
 
 -- name: job_ready_queues
 -- SQLite only: a read to decide whether a claim is worth the write lock, which an idle worker must not take.
@@ -16,13 +17,17 @@ WHERE EXISTS (
 -- One statement a queue (SQLite has no LATERAL), all in one transaction.
 UPDATE river_job
 SET state = 'running',
-    attempt = attempt + 1,
+    attempt = min(attempt + 1, 32767),
     attempted_at = :now,
-    attempted_by = CASE
-        WHEN json_array_length(coalesce(attempted_by, '[]')) >= :attempted_by_limit
-        THEN json_insert(json_remove(attempted_by, '$[0]'), '$[#]', :client_id)
-        ELSE json_insert(coalesce(attempted_by, '[]'), '$[#]', :client_id)
-    END
+    attempted_by = json_insert((
+        SELECT json_group_array(value)
+        FROM (
+            SELECT value
+            FROM json_each(coalesce(attempted_by, '[]'))
+            WHERE key > json_array_length(attempted_by) - :attempted_by_limit
+            ORDER BY key
+        )
+    ), '$[#]', :client_id)
 WHERE id IN (
     SELECT id
     FROM river_job
@@ -30,7 +35,8 @@ WHERE id IN (
     ORDER BY priority, scheduled_at, id
     LIMIT :limit
 )
-RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(coalesce(errors, '[]')), args, metadata;
+RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(coalesce(errors, '[]')), args, metadata,
+    scheduled_at;
 
 -- name: job_insert
 -- One statement a job: a local call is cheap, and arrays cannot be passed.
@@ -98,9 +104,12 @@ WHERE id = :id
     AND json_extract(attempted_by, '$[#-1]') = :client_id
 RETURNING id, state;
 
--- name: job_merge_metadata
--- One key at a time: json_patch would merge deeply and drop nulls, and metadata is merged at its top level only.
-UPDATE river_job SET metadata = json_set(metadata, :path, json(:value)) WHERE id = :id;
+-- name: job_metadata
+SELECT metadata FROM river_job WHERE id = :id;
+
+-- name: job_set_metadata
+-- SQLite only: json_patch would merge deeply and drop nulls, and json_set takes no key with a quotation mark.
+UPDATE river_job SET metadata = :metadata WHERE id = :id;
 
 -- name: job_release_unknown
 UPDATE river_job
@@ -126,13 +135,13 @@ SET state = CASE
     END,
     scheduled_at = :now,
     errors = json_insert(coalesce(errors, '[]'), '$[#]', json_object(
-        'at', replace(attempted_at, ' ', 'T') || 'Z',
+        'at', replace(coalesce(attempted_at, created_at), ' ', 'T') || 'Z',
         'attempt', attempt,
         'error', 'rescued: client ' || coalesce(json_extract(attempted_by, '$[#-1]'), 'unknown') || ' is gone',
         'trace', ''
     )),
-    metadata = json_set(metadata, '$."river:rescue_count"', 1 + CASE
-        WHEN json_type(metadata, '$."river:rescue_count"') = 'integer'
+    metadata = json_set(iif(json_type(metadata) = 'object', metadata, '{}'), '$."river:rescue_count"', 1 + CASE
+        WHEN json_type(metadata, '$."river:rescue_count"') IN ('integer', 'real')
         THEN json_extract(metadata, '$."river:rescue_count"')
         ELSE 0
     END)
@@ -140,7 +149,7 @@ WHERE id IN (
     SELECT job.id
     FROM river_job AS job
     WHERE job.state = 'running'
-        AND job.attempted_at < :lost_before
+        AND coalesce(job.attempted_at, job.created_at) < :lost_before
         AND NOT EXISTS (
             SELECT 1
             FROM django_river_client AS client
@@ -168,26 +177,37 @@ LIMIT :limit;
 UPDATE OR IGNORE river_job SET state = 'available' WHERE id = :id RETURNING id;
 
 -- name: job_discard_conflicting
+-- The bit of discarded is cleared: see job_schedule of Postgres.
 UPDATE river_job
 SET state = 'discarded',
     finalized_at = :now,
-    metadata = json_set(metadata, '$.unique_key_conflict', 'scheduler_discarded')
+    unique_states = unique_states & ~8,
+    metadata = json_set(
+        iif(json_type(metadata) = 'object', metadata, '{}'), '$.unique_key_conflict', 'scheduler_discarded'
+    )
 WHERE id = :id;
 
 -- name: job_seconds_until_due
 SELECT min(scheduled_at) FROM river_job WHERE state IN ('retryable', 'scheduled');
 
 -- name: job_has_due
+-- Each question has an index of its own; asked as one, they would read the table.
+WITH worked AS MATERIALIZED (
+    SELECT value AS name
+    FROM json_each(:queues)
+    WHERE NOT EXISTS (SELECT 1 FROM river_queue WHERE river_queue.name = value AND paused_at IS NOT NULL)
+)
 SELECT EXISTS (
     SELECT 1
-    FROM river_job AS job
-    WHERE (job.state = 'available' OR (:scheduled AND job.state IN ('retryable', 'scheduled')))
-        AND job.scheduled_at <= :now
-        AND job.queue IN (SELECT value FROM json_each(:queues))
-        AND NOT EXISTS (
-            SELECT 1 FROM river_queue AS queue WHERE queue.name = job.queue AND queue.paused_at IS NOT NULL
-        )
-);
+    FROM worked
+    JOIN river_job ON state = 'available' AND queue = worked.name AND scheduled_at <= :now
+) OR (:scheduled AND EXISTS (
+    SELECT 1
+    FROM river_job
+    WHERE state IN ('retryable', 'scheduled')
+        AND scheduled_at <= :now
+        AND queue IN (SELECT name FROM worked)
+));
 
 -- name: job_cancel_asked
 SELECT id
@@ -200,10 +220,20 @@ WHERE id IN (SELECT value FROM json_each(:ids))
 SELECT id, queue, state FROM river_job WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
 
 -- name: job_cancel
+-- The bit of cancelled is cleared if the job does not hold its key: see job_cancel of Postgres.
 UPDATE river_job
 SET state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
     finalized_at = CASE WHEN state = 'running' THEN NULL ELSE :now END,
-    metadata = json_set(metadata, '$.cancel_attempted_at', replace(:now, ' ', 'T') || 'Z')
+    unique_states = CASE
+        WHEN unique_states & CASE state
+            WHEN 'available' THEN 1 WHEN 'pending' THEN 16 WHEN 'retryable' THEN 32 WHEN 'running' THEN 64 ELSE 128
+        END > 0
+        THEN unique_states
+        ELSE unique_states & ~2
+    END,
+    metadata = json_set(
+        iif(json_type(metadata) = 'object', metadata, '{}'), '$.cancel_attempted_at', replace(:now, ' ', 'T') || 'Z'
+    )
 WHERE id IN (SELECT value FROM json_each(:ids)) AND state NOT IN ('cancelled', 'completed', 'discarded')
 RETURNING id, state;
 
@@ -214,7 +244,9 @@ SET state = 'available',
     finalized_at = NULL,
     scheduled_at = CASE WHEN state = 'available' THEN min(scheduled_at, :now) ELSE :now END,
     max_attempts = CASE WHEN attempt >= max_attempts THEN min(attempt + 1, 32767) ELSE max_attempts END,
-    metadata = json_remove(metadata, '$.cancel_attempted_at', '$.unique_key_conflict')
+    metadata = iif(
+        json_type(metadata) = 'object', json_remove(metadata, '$.cancel_attempted_at', '$.unique_key_conflict'), '{}'
+    )
 WHERE id = :id AND state <> 'running'
 RETURNING id, state;
 
@@ -225,9 +257,9 @@ RETURNING id, state;
 
 -- name: queue_touch
 INSERT INTO river_queue (name, created_at, metadata, updated_at)
-SELECT value, :now, '{}', :now FROM json_each(:names) WHERE true
+SELECT DISTINCT value, :now, '{}', :now FROM json_each(:names) WHERE true
 ON CONFLICT (name) DO UPDATE SET updated_at = :now
-RETURNING name, paused_at IS NOT NULL;
+RETURNING name, paused_at;
 
 -- name: queue_list
 SELECT name, paused_at IS NOT NULL FROM river_queue WHERE name IN (SELECT value FROM json_each(:names));

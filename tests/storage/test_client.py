@@ -1,0 +1,47 @@
+"""Clients say that they live."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from django.utils import timezone
+
+from django_river.models import Client
+from django_river.storage.base import ClientInfo
+from tests.factories import ClientFactory
+from tests.storage.steps import ME
+
+INFO = ClientInfo(id=ME, host="host", pid=7, version="1.2", slots=10, queues=("a", "b"), can_lead=False)
+HOUR = timedelta(hours=1)
+
+
+def test_the_first_beat_presents_the_client(store):
+    store.client_beat(INFO)
+
+    client = Client.objects.get()
+    assert (client.id, client.host, client.pid, client.version) == (ME, "host", 7, "1.2")
+    assert (client.slots, client.queues, client.can_lead) == (10, ["a", "b"], False)
+    assert abs(client.started_at - timezone.now()) < HOUR
+    assert client.heartbeat_at == client.started_at
+
+
+def test_later_beats_renew_the_heartbeat_and_what_may_change(store):
+    before = ClientFactory(id=ME, stale=True, started_at=timezone.now() - 5 * HOUR)
+
+    store.client_beat(replace(INFO, queues=["c"], slots=3, can_lead=True))
+
+    client = Client.objects.get()
+    assert client.started_at == before.started_at
+    assert client.heartbeat_at > before.heartbeat_at + HOUR / 2
+    assert (client.queues, client.slots, client.can_lead) == (["c"], 3, True)
+
+
+def test_a_client_that_has_stopped_is_taken_away(store):
+    store.client_beat(INFO)
+    other = ClientFactory()
+
+    store.client_delete(ME)
+    store.client_delete(ME)
+
+    assert [client.id for client in Client.objects.all()] == [other.id]
