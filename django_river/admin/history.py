@@ -29,7 +29,7 @@ def keep_all(
 def keep_summary(request: HttpRequest, model: type[Model], count: int, *, flag: int, message: str) -> None:
     """Write one entry for many rows together."""
     user: Any = request.user
-    names = {"count": count, "rows": model._meta.verbose_name_plural}  # noqa: SLF001 (public in all but name)
+    names = {"count": count, "rows": model._meta.verbose_name_plural}
     LogEntry.objects.create(
         user_id=user.pk,
         content_type=get_content_type_for_model(model),

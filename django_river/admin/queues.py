@@ -174,12 +174,11 @@ class QueueAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(self.row_url(Queue, queue.name))
 
     def _pause(self, request: HttpRequest, rows: list[Queue]) -> None:
-        done = [queue for queue in rows if queues.pause(queue.name, using=config().database)]
-        history.keep_all(request, Queue, done, flag=CHANGE, message=_("Paused."))
+        done, skipped = self._steer(request, rows, queues.pause, _("Paused."))
         if done:
-            text = ngettext("Paused %(count)d queue.", "Paused %(count)d queues.", len(done))
-            self.message_user(request, text % {"count": len(done)}, messages.SUCCESS)
-        if skipped := len(rows) - len(done):
+            text = ngettext("Paused %(count)d queue.", "Paused %(count)d queues.", done)
+            self.message_user(request, text % {"count": done}, messages.SUCCESS)
+        if skipped:
             text = ngettext(
                 "Skipped %(count)d queue: already paused.",
                 "Skipped %(count)d queues: already paused.",
@@ -188,16 +187,32 @@ class QueueAdmin(ReadOnlyAdmin):
             self.message_user(request, text % {"count": skipped}, messages.WARNING)
 
     def _resume(self, request: HttpRequest, rows: list[Queue]) -> None:
-        done = [queue for queue in rows if queues.resume(queue.name, using=config().database)]
-        history.keep_all(request, Queue, done, flag=CHANGE, message=_("Resumed."))
+        done, skipped = self._steer(request, rows, queues.resume, _("Resumed."))
         if done:
-            text = ngettext("Resumed %(count)d queue.", "Resumed %(count)d queues.", len(done))
-            self.message_user(request, text % {"count": len(done)}, messages.SUCCESS)
-        if skipped := len(rows) - len(done):
+            text = ngettext("Resumed %(count)d queue.", "Resumed %(count)d queues.", done)
+            self.message_user(request, text % {"count": done}, messages.SUCCESS)
+        if skipped:
             text = ngettext(
                 "Skipped %(count)d queue: not paused.", "Skipped %(count)d queues: not paused.", skipped
             )
             self.message_user(request, text % {"count": skipped}, messages.WARNING)
+
+    def _steer(
+        self, request: HttpRequest, rows: list[Queue], verb: Callable[..., list[str]], message: str
+    ) -> tuple[int, int]:
+        """Do it to each queue and keep it in the log; how many were changed, and how many had no need."""
+        done: list[Queue] = []
+        refused = 0
+        for queue in rows:
+            try:
+                if verb(queue.name, using=config().database):
+                    done.append(queue)
+            except ValueError as problem:
+                # Another River client may have made a queue whose name is none by River's own rules.
+                refused += 1
+                self.message_user(request, str(problem), messages.ERROR)
+        history.keep_all(request, Queue, done, flag=CHANGE, message=message)
+        return len(done), len(rows) - len(done) - refused
 
 
 def _depth(queue: Queue) -> QueueDepth | None:

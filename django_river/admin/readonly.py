@@ -146,6 +146,6 @@ class ReadOnlyAdmin(BaseAdmin):
     def _url(self, model: type[Model], page: str, *args: object) -> str:
         if not self.admin_site.is_registered(model):
             return ""
-        opts = model._meta  # noqa: SLF001 (public in all but name)
+        opts = model._meta
         name = f"admin:{opts.app_label}_{opts.model_name}_{page}"
         return reverse(name, args=args, current_app=self.admin_site.name)
