@@ -61,9 +61,22 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def stop_like_ctrl_c() -> None:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: by an exception, so that everything is cleaned up."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # as under nohup
-        signal.signal(hang_up, signal.default_int_handler)
+def interrupt_once() -> None:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the demo by one exception; what comes after it does not disturb cleaning up.
+
+    A terminal and a tool such as tox both pass Ctrl-C on, so it usually comes twice.
+    """
+    numbers = {
+        signal.SIGINT,
+        signal.SIGTERM,
+        getattr(signal, "SIGHUP", signal.SIGTERM),
+    }  # Windows has no SIGHUP
+    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # as under nohup
+
+    def interrupt(*_: object) -> None:
+        for number in wanted:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in wanted:
+        signal.signal(number, interrupt)

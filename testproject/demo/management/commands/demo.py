@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from demo import loading
 from demo.figures import Run, next_due
 from demo.mailbox import Mailbox
-from demo.processes import LOCALHOST, free_port, stop_like_ctrl_c, workers
+from demo.processes import LOCALHOST, free_port, interrupt_once, workers
 from demo.report import print_summary
 from digests.jobs import send_digest
 from django_river import operations
@@ -50,7 +50,7 @@ class Command(BaseCommand):
         self.console = Console()
         self.log = Path(settings.HOME) / "workers.log"
         self.processes = options["processes"] or (1 if connection.vendor == "sqlite" else 2)
-        stop_like_ctrl_c()
+        interrupt_once()
         try:
             with Mailbox() as mailbox:
                 self._prepare()
@@ -71,7 +71,10 @@ class Command(BaseCommand):
     def _prepare(self) -> None:
         place = connection.settings_dict["NAME"]
         self._say(f"Database: {connection.vendor}, {place}")
-        call_command("migrate", verbosity=0)
+        try:
+            call_command("migrate", verbosity=0)
+        except OperationalError as error:
+            raise CommandError(f"The database cannot be used: {error}") from error
         loading.superuser()
         loading.add_readers()
         self._say(f"Superuser: [bold]{loading.NAME}[/], password [bold]{loading.PASSWORD}[/]")
