@@ -41,8 +41,8 @@ class JobAdmin(JobColumns):
     """Nothing is edited; jobs are retried, cancelled and deleted by :mod:`django_river.operations`."""
 
     list_display = (
-        "id", "state_shown", "kind_shown", "queue_shown", "attempt_shown", "priority_shown",
-        "created_shown", "scheduled_shown", "finalized_shown", "duration_shown",
+        "id", "state_shown", "kind_shown", "queue_shown", "attempt_shown", "created_shown", "duration_shown",
+        "scheduled_shown", "finalized_shown", "priority_shown",
     )  # fmt: skip
     list_display_links = ("id", "kind_shown")
     list_filter = (StateFilter, QueueFilter, KindFilter)
