@@ -5,6 +5,8 @@ On Postgres the tables of River itself are River's, to the letter; the migration
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Length
@@ -128,6 +130,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.pk}"
+
+    @property
+    def last_error(self) -> dict[str, Any] | None:
+        """The newest entry of ``errors``: ``at``, ``attempt``, ``error`` and ``trace``; ``None`` without any."""
+        return self.errors[-1] if self.errors else None
 
 
 class Queue(models.Model):

@@ -81,6 +81,12 @@ class JobContext:
         return self._metadata
 
     @property
+    def snoozes(self) -> int:
+        """How often this job has snoozed so far."""
+        count = self.metadata.get("snoozes", 0)
+        return count if isinstance(count, int) else 0
+
+    @property
     def cancelled(self) -> bool:
         """Whether this job should stop: someone cancelled it, its time is up, or the worker is shutting down."""
         return self.cancel_reason is not None

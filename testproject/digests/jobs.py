@@ -25,7 +25,7 @@ def send_digest(context: JobContext, day: date) -> None:
 
     Waits until all documents have been read. Then edition, e-mail jobs and tomorrow's digest are stored together.
     """
-    if Document.objects.unsettled().exists() and context.metadata.get("snoozes", 0) < MOST_SNOOZES:
+    if Document.objects.unsettled().exists() and context.snoozes < MOST_SNOOZES:
         raise JobSnooze(after=1)
     with transaction.atomic():
         edition = _edition(day)

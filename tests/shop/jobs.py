@@ -72,7 +72,7 @@ def fail_for_good() -> None:
 def snooze(context: JobContext, times: int, seconds: float = 0.0) -> None:
     """Snooze so many times, then succeed."""
     note(context, "snooze")
-    if context.metadata.get("snoozes", 0) < times:
+    if context.snoozes < times:
         raise JobSnooze(timedelta(seconds=seconds))
 
 
