@@ -65,8 +65,10 @@ class _ArrayField(models.Field):
     def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> list[Any] | None:
         if value is None:
             return None
-        items = value if isinstance(value, list) else json.loads(value)
-        return [self.item_from_db(item) for item in items]
+        if isinstance(value, list):
+            return [self.item_from_db(item) for item in value]
+        decoded: list[Any] = json.loads(value)
+        return decoded
 
     def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
         if value is None:
