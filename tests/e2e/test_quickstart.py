@@ -1,145 +1,80 @@
-"""``docs/quickstart.md``, done word by word in an empty folder."""
+"""``docs/quickstart.md``, done word by word in an empty folder, and what other pages build upon it."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import stat
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.pages import DOCS, Block, blocks
-from tests.postgres import Server
-from tests.waiting import wait_until
+from tests.e2e.reader import Reader, missing, steps
+from tests.pages import Block, blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.postgres]
+pytestmark = pytest.mark.slow
 
-#: What the page leaves to the reader's browser.
-LOOK_INTO_THE_ADMIN = """
-from django.contrib.auth.models import User
-from django.test import Client
+BUY = """# mysite/urls.py
+from django.http import HttpResponse
+from shop.jobs import send_receipt
+from shop.models import Order
 
-client = Client(headers={"host": "127.0.0.1"})
-assert client.login(username="admin", password="admin")
-for page in ["", "job/", "job/1/change/", "queue/", "queue/emails/change/", "client/", "leader/"]:
-    assert client.get(f"/admin/django_river/{page}").status_code == 200, page
+
+def buy(request):
+    send_receipt.enqueue(Order.objects.create(email=request.POST["email"]).pk)
+    return HttpResponse()
+
+
+urlpatterns.append(path("buy/", buy))
 """
-CREATE_DATABASE = (
-    "import psycopg; psycopg.connect({url!r}, autocommit=True).execute('CREATE DATABASE mysite')"
-)
+TEST_DATABASE = """# mysite/settings.py
+DATABASES["default"]["TEST"] = {"NAME": BASE_DIR / "test.sqlite3"}
+"""
 
 
-class Reader:
-    """Somebody who does what the page says."""
-
-    def __init__(self, folder: Path, server: Server) -> None:
-        self.folder = folder
-        self.port = server.port
-
-        programs = folder / "bin"
-        programs.mkdir()
-        write_program(programs / "python", f'exec "{sys.executable}" "$@"')
-        write_program(programs / "createdb", f'exec python -c "{CREATE_DATABASE.format(url=server.url)}"')
-        left_out = {"DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
-        self.environ = {name: value for name, value in os.environ.items() if name not in left_out} | {
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(DOCS.parent),
-            "PYTHONUNBUFFERED": "1",
-        }
-
-    def do(self, block: Block, expected: str) -> str:
-        """Do what a block says; what was printed."""
-        if block.language == "python":
-            if block.first_line == "# in the shell":
-                return self.run("python manage.py shell", stdin=block.text)
-            return self.append(block)
-        if "pip install" in block.text:
-            return ""
-        if "runserver" in block.text:
-            return self.run("python manage.py shell", stdin=LOOK_INTO_THE_ADMIN)
-        if "runworkers" in block.text and "--burst" not in block.text:
-            return self.run_until(block.text, expected)
-        return self.run(block.text)
-
-    def append(self, block: Block) -> str:
-        """Put code at the end of the file that its first line names."""
-        code = block.text
-        if "postgresql" in code:
-            assert '"5432"' in code
-            code = code.replace('"5432"', f'"{self.port}"')
-        with (self.folder / block.first_line.removeprefix("# ")).open("a") as file:
-            file.write(f"\n\n{code}")
-        return ""
-
-    def run(self, script: str, *, stdin: str = "") -> str:
-        """Run commands to their end, which must be good."""
-        done = subprocess.run(
-            ["sh", "-e", "-c", script],
-            input=stdin,
-            cwd=self.folder,
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def run_until(self, script: str, expected: str) -> str:
-        """Run a command until it has printed this, then stop it; it must end well."""
-        log = self.folder / "log"
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                ["sh", "-c", f"exec {script}"],
-                cwd=self.folder,
-                env=self.environ,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            wait_until(lambda: not missing(expected, log.read_text()), 30)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(30)
-        assert code == 0, log.read_text()
-        return log.read_text()
+@pytest.fixture
+def site(tmp_path):
+    """A site as the quickstart has it before its first job."""
+    reader = Reader(tmp_path)
+    for block, expected in steps("quickstart"):
+        if block.first_line == "# in the shell":
+            return reader
+        reader.do(block, expected)
+    raise AssertionError
 
 
-def write_program(path: Path, line: str) -> None:
-    path.write_text(f"#!/bin/sh\n{line}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+def example(page, part):
+    """The one block of Python in a page that has this in it."""
+    (block,) = [block for block in blocks(page, "python") if part in block.text]
+    return block
 
 
-def missing(expected: str, output: str) -> list[str]:
-    """The lines that should have been printed and were not; ``…`` stands for anything."""
-    lines = output.splitlines()
-    left = []
-    for line in expected.splitlines():
-        pattern = re.escape(line).replace("…", ".*")
-        at = next((at for at, printed in enumerate(lines) if re.fullmatch(pattern, printed)), None)
-        if at is None:
-            left.append(line)
-        else:
-            del lines[at]
-    return left
-
-
-def steps() -> Iterator[tuple[Block, str]]:
-    """Each block to be done, with what the page says it prints."""
-    page = blocks("quickstart")
-    for block, following in zip(page, [*page[1:], Block("", "")], strict=True):
-        if block.language != "text":
-            yield block, following.text if following.language == "text" else ""
-
-
+@pytest.mark.postgres
 def test_the_quickstart_works_as_written(tmp_path, postgres):
     reader = Reader(tmp_path, postgres)
-    for block, expected in steps():
+    for block, expected in steps("quickstart"):
         output = reader.do(block, expected)
         assert missing(expected, output) == [], f"{block.text}\n{output}"
+
+
+@pytest.mark.sqlite
+def test_the_tests_of_the_page_about_tests_pass(site):
+    site.append(example("jobs", "def resize_all"))
+    for code in (BUY, TEST_DATABASE):
+        site.append(Block("python", code))
+    for block in blocks("testing", "python"):
+        site.append(block)
+
+    output = site.run("python manage.py test")
+
+    assert missing("Found 4 test(s).\nOK", output) == [], output
+
+
+@pytest.mark.sqlite
+def test_failures_are_logged_and_old_jobs_cleaned_as_the_pages_say(site):
+    site.append(example("workers", "LOGGING"))
+    site.append(example("signals", "def log_failure"))
+    site.append(example("changing-jobs", "clean_jobs"))
+    site.run("python manage.py shell -c 'from shop.jobs import *; send_receipt.enqueue(7)'")
+
+    worked = site.run("python manage.py runworkers --burst")
+    cleaned = site.run("python manage.py clean_jobs")
+
+    failure = "job 1 (shop.send_receipt) is available: DoesNotExist: Order matching query does not exist."
+    assert missing(f"… INFO django_river.client client … has stopped: …\n{failure}", worked) == [], worked
+    assert missing("Deleted 0 jobs.", cleaned) == []
