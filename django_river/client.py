@@ -121,7 +121,7 @@ class Client:
             attempts=self.attempts,
             completer=self.completer,
             slots=slots,
-            on_room=self.fetcher.wake,
+            on_room=self.fetcher.freed,
         )
         self.keeper = Keeper(storage=open_storage())
         self.maintainer = Maintainer(
@@ -145,25 +145,30 @@ class Client:
             can_lead=can_lead,
         )
         self._take_on_duties()
-        for service in (self.completer, self.fetcher, self.keeper, self.notifier):
-            if service is not None:
-                service.on_crash = on_crash
+        self._on_crash = on_crash
+        # Guarded by the lock: whether start has been called, and how we have ended.
+        self._lifecycle = Lock()
+        self._is_started = False
+        self._report: StopReport | None = None
 
     def start(self) -> None:
-        """Announce this client and start its parts; nothing is started if it cannot be announced.
+        """Announce this client and start its parts, unless they run; nothing is started if it cannot be announced.
 
-        Raises Django's database errors when the database cannot be reached, or has not been migrated.
+        Raises Django's database errors when the database cannot be reached, or has not been migrated, and
+        :class:`RuntimeError` after a stop: a client runs once.
         """
-        try:
-            self._heartbeat()
-            self._touch_queues()
-        except BaseException:
-            self.keeper.storage.close()
-            raise
-        hints.add_waker(self.using, self.fetcher.hint)
-        for service in (self.completer, self.keeper, self.fetcher, self.notifier):
-            if service is not None:
-                service.start()
+        with self._lifecycle:
+            if self._report is not None:
+                raise RuntimeError(f"client {self.id} has been stopped; a client runs once")
+            if self._is_started:
+                return
+            self._announce()
+            self._is_started = True
+            try:
+                self._start_parts()
+            except BaseException:
+                self._stop(time.monotonic(), is_hurried=lambda: True)
+                raise
         client_started.send_robust(type(self), client_id=self.id)
         logger.info(
             "client %s works %s with %d slots", self.id, ", ".join(sorted(self.queues)), self.info.slots
@@ -174,20 +179,16 @@ class Client:
     ) -> StopReport:
         """Stop in phases: ``timeout`` seconds (default ``STOP_TIMEOUT``) for jobs to finish, then they are asked to.
 
-        ``is_hurried`` is asked while waiting; once it is true jobs are asked to stop at once.
+        ``is_hurried`` is asked while waiting; once it is true jobs are asked to stop at once. Safe twice, and before
+        the start.
         """
         deadline = time.monotonic() + (self.config.stop_timeout if timeout is None else timeout)
-        hints.remove_waker(self.using, self.fetcher.hint)
-        self.fetcher.stop()
-        self._hand_back_unstarted()
-        self._wait_for_jobs(deadline, is_hurried)
-        self.workers.cancel(self.attempts.started(), CancelReason.SHUTDOWN)
-        self._wait_for_jobs(time.monotonic() + self.config.cancel_timeout)
-        interrupted = self._give_back_running()
-        self.completer.flush(FLUSH_TIMEOUT)
-        self.workers.stop(timeout=0.5)
-        self._leave()
-        report = StopReport(interrupted=interrupted, unstored=len(self.attempts))
+        with self._lifecycle:
+            if not self._is_started:
+                return StopReport(interrupted=0, unstored=0)
+            if self._report is not None:
+                return self._report
+            report = self._stop(deadline, is_hurried)
         logger.info("client %s has stopped: %s", self.id, report)
         client_stopped.send_robust(type(self), client_id=self.id)
         return report
@@ -195,25 +196,60 @@ class Client:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is claimed, running or waiting to be stored."""
-        return not len(self.attempts)
+        # In this order: a claim ends when its jobs are among the attempts.
+        return not self.fetcher.is_claiming and not len(self.attempts)
 
     def has_due_jobs(self) -> bool:
         """Whether any job of our queues could run now; asks the database on the caller's connection."""
         store = storage.for_caller(self.using)
         return store.job_has_due(sorted(self.queues), scheduled=self.can_lead)
 
+    def _announce(self) -> None:
+        try:
+            self._heartbeat()
+            self._touch_queues()
+        except BaseException:
+            self.keeper.storage.close()
+            raise
+
+    def _start_parts(self) -> None:
+        hints.add_waker(self.using, self.fetcher.hint)
+        for service in (self.completer, self.keeper, self.fetcher, self.notifier):
+            if service is not None:
+                service.on_crash = self._on_crash
+                service.start()
+
+    def _stop(self, deadline: float, is_hurried: Callable[[], bool]) -> StopReport:
+        hints.remove_waker(self.using, self.fetcher.hint)
+        self.fetcher.stop()
+        self._hand_back_unstarted()
+        self._wait_for_jobs(deadline, is_hurried)
+        self.workers.cancel(self.attempts.all(), CancelReason.SHUTDOWN)
+        self._wait_for_jobs(time.monotonic() + self.config.cancel_timeout)
+        interrupted = self._give_back_running()
+        self.completer.flush(FLUSH_TIMEOUT)
+        self.workers.stop(timeout=0.5)
+        self._leave()
+        self._report = StopReport(interrupted=interrupted, unstored=len(self.attempts))
+        return self._report
+
     def _maintenance(self) -> Sequence[Service]:
-        lock = Lock()
-        return (
-            JobScheduler(storage=self.maintainer.storage, lock=lock, on_available=self.fetcher.hint),
+        services = (
+            JobScheduler(
+                storage=self.maintainer.storage, lock=self.maintainer.lock, on_available=self.fetcher.hint
+            ),
             JobRescuer(
                 storage=self.maintainer.storage,
-                lock=lock,
+                lock=self.maintainer.lock,
                 rescue_after=self.config.rescue_after,
                 client_timeout=self.config.client_timeout,
                 known_kinds=lambda: self.registry.kinds,
             ),
         )
+        for service in services:
+            # A leader without its services must not stay in office.
+            service.on_crash = self._on_crash
+        return services
 
     def _notifier(self) -> Notifier | None:
         listener = storage.open_listener(self.using) if self.config.notify else None
@@ -249,9 +285,9 @@ class Client:
         """Find what notifications would have said: pauses, and cancels of what runs here."""
         for queue in self.keeper.storage.queue_list(sorted(self.queues)):
             self._set_paused(queue.name, is_paused=queue.is_paused)
-        running = [attempt.job.id for attempt in self.attempts.started()]
-        if running:
-            for job_id in self.keeper.storage.job_cancel_asked(running):
+        claimed = self.attempts.ids()
+        if claimed:
+            for job_id in self.keeper.storage.job_cancel_asked(claimed):
                 self._cancel(job_id)
         is_listening = self.notifier is not None and self.notifier.is_listening
         return RECONCILE_LISTENING if is_listening else RECONCILE_POLLING

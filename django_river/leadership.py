@@ -79,7 +79,11 @@ class Elector:
         if term is not None:
             self._trust(term, began)
             logger.info("client %s leads since %s", self.client_id, term.elected_at)
-            self.on_gain()
+            try:
+                self.on_gain()
+            except Exception:
+                logger.exception("client %s cannot do what a leader has to", self.client_id)
+                self.resign()
 
     def _renew(self, term: LeaderTerm) -> None:
         began = time.monotonic()

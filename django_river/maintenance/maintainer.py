@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import Lock
 
 from django_river.service import Service
 from django_river.storage.base import Storage
 
 
 class Maintainer:
-    """All maintenance services of this client. They share one connection, each step under one lock."""
+    """All maintenance services of this client. They share one connection, each step under :attr:`lock`."""
 
     def __init__(self, *, storage: Storage, services: Callable[[], Sequence[Service]]) -> None:
         self.storage = storage
         self.services = services
+        #: Outlives the terms: a service of the last one may still be in a statement when the next ones start.
+        self.lock = Lock()
 
         self._running: Sequence[Service] = ()
 

@@ -1,8 +1,9 @@
 """Writes results in batches through the fence: nothing is lost while the database is away.
 
 While one batch is being written the next one gathers, so the batches grow with the load and a lone result is written
-at once. A batch that fails because of the database stays and is tried again; one that fails because of a row is
-written row by row, so a row harms itself only. What the fence refuses is logged and signalled, never applied.
+at once. A batch that fails because of the database is tried again, in smaller and smaller parts, each behind the
+others: a row that somebody has locked keeps only itself. One that fails because of a row is written row by row, and
+what cannot be stored at all becomes a failed attempt. What the fence refuses is logged and signalled, never applied.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections import deque
 from datetime import timedelta
 
 import msgspec
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError
 
 from django_river.jobs.registry import Registry
 from django_river.jobs.states import State
 from django_river.service import Service
 from django_river.signals import job_finished, job_result_refused
 from django_river.storage.base import JobSetState, Storage, StoredState
+from django_river.work import connections
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.outcomes import MAX_ERROR, storable
 
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 2000
 #: With so many results waiting, nothing more is fetched until half of them are written.
 BACKLOG_LIMIT = 10_000
+
+#: What says nothing about a row: the database is away, or makes us wait too long.
+DATABASE_PROBLEMS = (OperationalError, InterfaceError)
 
 Result = tuple[Attempt, JobSetState]
 
@@ -46,9 +51,11 @@ class Completer(Service):
 
         # Written by the threads that settle attempts; deque operations are atomic.
         self._results: deque[Result] = deque()
-        # Written in our thread only: taken from the deque and not stored yet.
+        # The rest is written in our thread only. Taken from the deque and not stored yet:
         self._batch: list[Result] = []
-        self._tries = 0
+        self._batch_limit = MAX_BATCH
+        # Attempts whose result may be stored already: a write of it got no answer.
+        self._tried: set[Attempt] = set()
         self._is_choked = False
         self._written = threading.Condition()
 
@@ -74,7 +81,6 @@ class Completer(Service):
         deadline = time.monotonic() + timeout
         with self._written:
             while self.backlog and self.is_running:
-                self.wake()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -82,46 +88,98 @@ class Completer(Service):
         return not self.backlog
 
     def step(self) -> float:
-        while self._batch or self._results:
-            while self._results and len(self._batch) < MAX_BATCH:
-                self._batch.append(self._results.popleft())
-            self._write()
+        while self._results:
+            self._gather()
+            try:
+                self._write()
+            except BaseException:
+                self._put_back()
+                raise
+            self._batch_limit = min(MAX_BATCH, 2 * self._batch_limit)
         return 60.0
 
     def cleanup(self) -> None:
+        try:
+            self.step()
+        except Exception as error:
+            logger.warning("%s failed at the end: %s", self.name, error)
         if self.backlog:
             logger.error("%d results could not be stored; their jobs will be rescued", self.backlog)
         self.storage.close()
+        connections.close()
+
+    def _gather(self) -> None:
+        while self._results and len(self._batch) < self._batch_limit:
+            # Looked at, then taken: whoever counts meanwhile must find it somewhere.
+            self._batch.append(self._results[0])
+            self._results.popleft()
+        if self._tried:
+            self._leave_out_superseded()
+
+    def _leave_out_superseded(self) -> None:
+        """A result whose write got no answer is stored for certain if we have claimed its job again since.
+
+        Written once more it would pass the fence where the attempt was given back, and speak for the new one.
+        """
+        stored = {attempt for attempt in self._tried if self.attempts.get(attempt.job.id) is not attempt}
+        for attempt in stored:
+            logger.info("job %d: its result was stored by a write whose answer was lost", attempt.job.id)
+        self._tried -= stored
+        self._batch = [result for result in self._batch if result[0] not in stored]
 
     def _write(self) -> None:
-        self._tries += 1
         try:
-            stored = self.storage.job_set_state_many(self.client_id, [change for _, change in self._batch])
-        except (OperationalError, InterfaceError):
-            # The database is away, or made us wait too long: the batch stays.
-            self.storage.close()
+            stored = self._store(self._batch)
+        except DATABASE_PROBLEMS:
             raise
-        except DatabaseError:
+        except Exception:
             logger.exception("a batch of %d results was refused, writing them one by one", len(self._batch))
-            stored = [row for result in self._batch for row in self._write_alone(result)]
-        batch, self._batch = self._batch, []
-        was_tried, self._tries = self._tries > 1, 0
-        self.attempts.discard(attempt for attempt, _ in batch)
-        with self._written:
-            self._written.notify_all()
-        self._tell(batch, stored, may_be_stored=was_tried)
+            for result in list(self._batch):
+                self._done([result], self._store_alone(result))
+        else:
+            self._done(list(self._batch), stored)
 
-    def _write_alone(self, result: Result) -> list[StoredState]:
+    def _store(self, batch: list[Result]) -> list[StoredState]:
+        return (
+            self.storage.job_set_state_many(self.client_id, [change for _, change in batch]) if batch else []
+        )
+
+    def _store_alone(self, result: Result) -> list[StoredState]:
         attempt, change = result
         try:
-            return self.storage.job_set_state_many(self.client_id, [change])
-        except (OperationalError, InterfaceError):
+            return self._store([result])
+        except DATABASE_PROBLEMS:
             raise
-        except DatabaseError as error:
+        except Exception as error:
             logger.exception("the result of job %d cannot be stored; its attempt fails instead", change.id)
-            return self.storage.job_set_state_many(self.client_id, [_unstorable(attempt, change, error)])
+            instead = attempt, _unstorable(attempt, change, error)
+        try:
+            return self._store([instead])
+        except DATABASE_PROBLEMS:
+            raise
+        except Exception:
+            logger.exception("nor can its failure; job %d will be rescued", change.id)
+            return []
 
-    def _tell(self, batch: list[Result], stored: list[StoredState], *, may_be_stored: bool) -> None:
+    def _put_back(self) -> None:
+        """The database is away, or made us wait too long: all is tried again, a smaller part at a time."""
+        self._tried.update(attempt for attempt, _ in self._batch)
+        self._batch_limit = max(1, len(self._batch) // 4)
+        self._results.extend(self._batch)
+        self._batch = []
+        self.storage.close()
+
+    def _done(self, batch: list[Result], stored: list[StoredState]) -> None:
+        attempts = {attempt for attempt, _ in batch}
+        tried = attempts & self._tried
+        self._tried -= tried
+        self._batch = [result for result in self._batch if result[0] not in attempts]
+        self.attempts.discard(attempts)
+        with self._written:
+            self._written.notify_all()
+        self._tell(batch, stored, tried)
+
+    def _tell(self, batch: list[Result], stored: list[StoredState], tried: set[Attempt]) -> None:
         states = dict(stored)
         for attempt, _ in batch:
             job = attempt.job
@@ -132,7 +190,7 @@ class Completer(Service):
                     job_finished.send_robust(
                         definition, job=job, state=State(state), client_id=self.client_id
                     )
-            elif may_be_stored:
+            elif attempt in tried:
                 logger.info(
                     "job %d: its result was stored by a write whose answer was lost, or refused", job.id
                 )
@@ -142,9 +200,11 @@ class Completer(Service):
                     job.id, job.kind, job.attempt,
                 )  # fmt: skip
                 job_result_refused.send_robust(definition, job=job, client_id=self.client_id)
+        # Receivers may have used the ORM.
+        connections.tidy()
 
 
-def _unstorable(attempt: Attempt, change: JobSetState, error: DatabaseError) -> JobSetState:
+def _unstorable(attempt: Attempt, change: JobSetState, error: Exception) -> JobSetState:
     text = storable(f"the result could not be stored: {error}", MAX_ERROR)
     entry = msgspec.json.encode({"attempt": change.attempt, "error": text, "trace": ""})
     last = attempt.job.attempt >= attempt.job.max_attempts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Collection, Mapping
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: How long to wait for the completer when it has too much to write.
 CHOKED_SECONDS = 0.05
+#: A claim whose answer was lost may be committed so much later: the time limit of a statement, and a margin.
+LATE_SECONDS = 15.0
 
 
 class Fetcher(Service):
@@ -51,38 +54,62 @@ class Fetcher(Service):
         self.workers: Workers
 
         self._poll_at = 0.0
-        # Written by whoever wakes us: when to look again for what a hint left out.
-        self._look_again_at: float | None = None
-        self._look_again: set[str] = set()
-        # Whether the answer to our last claim may have been lost on the way.
-        self._is_uncertain = False
+        # Which of several queues that want jobs is asked first.
         self._first = 0
+        # Whether the answer to our last claim may have been lost on the way, and until when the server may be at it.
+        self._is_uncertain = False
+        self._late_until: float | None = None
+        # Guarded by the lock: when to look again for what hints left out; how many slots have become free since we
+        # looked, and how many we are waiting for.
+        self._lock = threading.Lock()
+        self._look_again: dict[str, float] = {}
+        self._freed = 0
+        self._awaited: int | None = None
 
     def hint(self, queues: Collection[str]) -> None:
         """These queues may have work (all, if none is named): look now, and again when left-out hints are due."""
         names = [name for name in queues or self.producers if name in self.producers]
-        for name in names:
-            self.producers[name].may_have_work = True
-        self._look_again.update(names)
-        self._look_again_at = time.monotonic() + LOOK_AGAIN
+        if not names:
+            return
+        look_at = time.monotonic() + LOOK_AGAIN
+        with self._lock:
+            for name in names:
+                self.producers[name].may_have_work = True
+                self._look_again[name] = look_at
         self.wake()
+
+    def freed(self, producer: Producer) -> None:
+        """A slot has become free: look if its queue wants more, or if another waits for room in the client."""
+        with self._lock:
+            self._freed += 1
+            has_room = self._awaited is not None and self._freed >= self._awaited
+        if has_room or producer.wants_more:
+            self.wake()
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether jobs may have been claimed that are not among the attempts yet."""
+        return self._is_uncertain
 
     def step(self) -> float:
         if self.completer.is_choked:
             return CHOKED_SECONDS
         self._mark_what_is_due()
         self._hand_back_what_waits()
-        if self._is_uncertain:
+        if self._is_uncertain or (self._late_until is not None and time.monotonic() >= self._late_until):
             self._hand_back_unknown()
-        demands = self._demands()
+        demands, room = self._demands()
         if demands:
-            self._fetch(demands)
+            self._fetch(demands, room)
+            return 0.0
         return self._pause()
 
     def cleanup(self) -> None:
-        if self._is_uncertain:
-            self._hand_back_unknown()
-        self.storage.close()
+        try:
+            if self._is_uncertain or self._late_until is not None:
+                self._hand_back_unknown()
+        finally:
+            self.storage.close()
 
     def _mark_what_is_due(self) -> None:
         now = time.monotonic()
@@ -90,28 +117,39 @@ class Fetcher(Service):
             for producer in self.producers.values():
                 producer.may_have_work = True
             self._poll_at = now + self.poll_interval * random.uniform(0.9, 1.1)
-        if self._look_again_at is not None and now >= self._look_again_at:
-            self._look_again_at = None
-            while self._look_again:
-                self.producers[self._look_again.pop()].may_have_work = True
+        with self._lock:
+            for name in [name for name, look_at in self._look_again.items() if look_at <= now]:
+                del self._look_again[name]
+                self.producers[name].may_have_work = True
 
-    def _demands(self) -> list[Demand]:
-        """What every producer can take, starting with another one each time so that none is always last."""
+    def _demands(self) -> tuple[list[Demand], int]:
+        """What every producer can take, and how many jobs together; another comes first each time."""
+        with self._lock:
+            self._freed, self._awaited = 0, None
         producers = list(self.producers.values())
-        if not producers:
-            return []
-        self._first = (self._first + 1) % len(producers)
-        rotated = producers[self._first :] + producers[: self._first]
-        wanted = [Demand(queue=p.name, limit=size) for p in rotated if (size := p.demand()) > 0]
-        return wanted if self._room(rotated) > 0 else []
-
-    def _room(self, producers: Collection[Producer]) -> int:
-        load = sum(producer.load for producer in producers)
+        wanted = [
+            Demand(queue=producer.name, limit=size)
+            for producer in producers[self._first :] + producers[: self._first]
+            if (size := producer.demand()) > 0
+        ]
+        if not wanted:
+            return [], 0
         prefetch = sum(producer.prefetch for producer in producers)
-        return self.slots + prefetch - load
+        room = self.slots + prefetch - sum(producer.load for producer in producers)
+        # As in a producer: if so little room is there that a little later is better, none.
+        missing = max(1, prefetch // 2) - room
+        if missing > 0:
+            with self._lock:
+                self._awaited = missing
+                if self._freed >= missing:
+                    # While we counted.
+                    self.wake()
+            return [], 0
+        self._first = (producers.index(self.producers[wanted[0].queue]) + 1) % len(producers)
+        return wanted, room
 
-    def _fetch(self, demands: list[Demand]) -> None:
-        limit = min(sum(demand.limit for demand in demands), self._room(self.producers.values()))
+    def _fetch(self, demands: list[Demand], room: int) -> None:
+        limit = min(sum(demand.limit for demand in demands), room)
         for demand in demands:
             # Before the claim: a hint that comes while it runs must not be forgotten.
             self.producers[demand.queue].may_have_work = False
@@ -121,6 +159,7 @@ class Fetcher(Service):
         except BaseException:
             for demand in demands:
                 self.producers[demand.queue].may_have_work = True
+            self._late_until = time.monotonic() + LATE_SECONDS
             self.storage.close()
             raise
         by_queue: dict[str, list[Attempt]] = {}
@@ -132,33 +171,53 @@ class Fetcher(Service):
         for demand in demands:
             if len(by_queue.get(demand.queue, ())) >= demand.limit or len(jobs) >= limit:
                 self.producers[demand.queue].may_have_work = True
-        for queue, claimed in by_queue.items():
-            for attempt in self.producers[queue].admit(claimed):
+        self._start(
+            [
+                attempt
+                for queue, claimed in by_queue.items()
+                for attempt in self.producers[queue].admit(claimed)
+            ]
+        )
+
+    def _start(self, attempts: Collection[Attempt]) -> None:
+        failed: RuntimeError | None = None
+        for attempt in attempts:
+            try:
                 self.workers.start(attempt)
+            except RuntimeError as error:
+                # There is no thread to be had for the event loop. The others must start all the same.
+                failed = error
+                self.workers.hand_back(attempt)
+        if failed is not None:
+            raise failed
 
     def _hand_back_what_waits(self) -> None:
-        """Jobs claimed to start within milliseconds, which a slower job keeps waiting: others may take them."""
+        """Jobs claimed to start within milliseconds, which slower jobs keep waiting: others may take them."""
         for producer in self.producers.values():
             for attempt in producer.take_waiting(longer_than=LONGEST_WAIT):
                 self.workers.settle(attempt, INTERRUPTED)
+        for attempt in self.workers.threads.take_waiting(longer_than=LONGEST_WAIT):
+            self.workers.hand_back(attempt)
 
     def _hand_back_unknown(self) -> None:
-        """A claim whose answer was lost may have been committed: its jobs are ours without our knowing them."""
+        """A claim whose answer was lost may have been committed: its jobs are ours without our knowing them.
+
+        We ask once more when the server can no longer be at it.
+        """
+        now = time.monotonic()
         released = self.storage.job_release_unknown(self.client_id, self.attempts.ids())
         self._is_uncertain = False
+        if self._late_until is not None and now >= self._late_until:
+            self._late_until = None
         if released:
             logger.warning(
                 "handed back %d jobs that were claimed by a statement without answer", len(released)
             )
 
     def _pause(self) -> float:
-        now = time.monotonic()
-        if any(producer.wants_more for producer in self.producers.values()) and self._room(
-            self.producers.values()
-        ):
-            return 0.0
-        until = self._poll_at if self._look_again_at is None else min(self._poll_at, self._look_again_at)
-        return max(0.001, until - now)
+        with self._lock:
+            until = min([self._poll_at, *self._look_again.values()])
+        return max(0.001, until - time.monotonic())
 
 
 def _order(job: ClaimedJob) -> tuple[int, int]:

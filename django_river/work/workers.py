@@ -17,7 +17,8 @@ from django_river.work.attempts import Attempt, Attempts
 from django_river.work.completer import Completer
 from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
-from django_river.work.outcomes import Outcome
+from django_river.work.outcomes import INTERRUPTED, Outcome
+from django_river.work.producer import Producer
 from django_river.work.threads import WorkerThreads
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Workers:
         attempts: Attempts,
         completer: Completer,
         slots: int,
-        on_room: Callable[[], None],
+        on_room: Callable[[Producer], None],
     ) -> None:
         self.client_id = client_id
         self.config = config
@@ -72,9 +73,15 @@ class Workers:
     def finished(self, attempt: Attempt) -> Attempt | None:
         """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""
         following = attempt.producer.release()
-        if attempt.producer.wants_more:
-            self.on_room()
+        self.on_room(attempt.producer)
         return following
+
+    def hand_back(self, attempt: Attempt) -> None:
+        """Give back an attempt that has a slot and cannot begin soon, and those that would follow in its slot."""
+        following: Attempt | None = attempt
+        while following is not None:
+            self.settle(following, INTERRUPTED)
+            following = self.finished(following)
 
     def give_up_overdue(self) -> None:
         """Settle attempts that have not stopped long after their timeout, and give their slots to others."""

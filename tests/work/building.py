@@ -1,17 +1,19 @@
-"""Claimed jobs, attempts and definitions, without a database."""
+"""Claimed jobs, attempts and definitions, with and without a database."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from django_river.conf import Config
 from django_river.jobs.definition import Definition, JobOptions
 from django_river.jobs.registry import Registry
-from django_river.storage.base import ClaimedJob
+from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.work.attempts import Attempt
 from django_river.work.executor import Executor
 from django_river.work.producer import Producer
+from tests.factories import JobFactory
 
 _ids = itertools.count(1)
 
@@ -59,3 +61,51 @@ def executor_of(settle: Settled, *, config: Config | None = None, **functions: A
     return Executor(
         client_id="me", config=config or Config(), registry=registry_of(**functions), settle=settle
     )
+
+
+class Unreliable:
+    """A real storage whose calls can be watched, held up, and made to fail before or after they take effect."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        #: The arguments of each call of a watched method.
+        self.calls: list[tuple[Any, ...]] = []
+        #: Called with the arguments before the real method, and after it; may raise.
+        self.before: Callable[..., object] = lambda *args: None
+        self.after: Callable[..., object] = lambda *args: None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+    def job_set_state_many(self, *args: Any) -> Any:
+        return self._call(self.storage.job_set_state_many, *args)
+
+    def job_fetch(self, *args: Any) -> Any:
+        return self._call(self.storage.job_fetch, *args)
+
+    def _call(self, method: Callable[..., Any], *args: Any) -> Any:
+        self.calls.append(args)
+        self.before(*args)
+        answer = method(*args)
+        self.after(*args)
+        return answer
+
+
+def times(count: int, error: Exception) -> Callable[..., None]:
+    """Raises so many times, and then does nothing."""
+    left = itertools.count(count, -1)
+
+    def fail(*args: Any) -> None:
+        if next(left) > 0:
+            raise error
+
+    return fail
+
+
+def claim(storage: Storage, count: int = 1, *, client_id: str = "me", **given: Any) -> list[Attempt]:
+    """Make jobs, and claim them."""
+    rows = JobFactory.create_batch(count, available=True, **given)
+    queue = rows[0].queue
+    jobs = storage.job_fetch(client_id, [Demand(queue=queue, limit=count)], count)
+    producer = Producer(queue, max_workers=count)
+    return [Attempt(job, producer) for job in jobs]
