@@ -194,6 +194,14 @@ class TestWorkers:
             assert f"class {name}" in sources
 
 
+def test_sql_to_be_run_by_hand_is_what_the_migration_runs():
+    schema = " ".join((ROOT / "django_river/storage/postgres/schema.sql").read_text().split())
+
+    for block in blocks("databases", "sql"):
+        for statement in block.text.replace("CONCURRENTLY ", "").split(";"):
+            assert " ".join(statement.split()) in schema
+
+
 def test_every_signal_is_listed():
     known = [name for name, value in vars(signals).items() if isinstance(value, Signal)]
 
