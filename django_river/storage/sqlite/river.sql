@@ -53,13 +53,23 @@ ON CONFLICT DO NOTHING
 RETURNING id, state, attempt, scheduled_at, created_at;
 
 -- name: job_by_unique_key
+-- The conditions of the unique index to the letter: SQLite uses a partial index only if it finds them all.
 SELECT id, state, attempt, scheduled_at, created_at
 FROM river_job
 WHERE unique_key = :unique_key
-    AND unique_states & CASE state
-        WHEN 'available' THEN 1 WHEN 'cancelled' THEN 2 WHEN 'completed' THEN 4 WHEN 'discarded' THEN 8
-        WHEN 'pending' THEN 16 WHEN 'retryable' THEN 32 WHEN 'running' THEN 64 ELSE 128
-    END <> 0;
+    AND unique_key IS NOT NULL
+    AND unique_states IS NOT NULL
+    AND (unique_states & CASE
+        WHEN (state = 'available') THEN 1
+        WHEN (state = 'cancelled') THEN 2
+        WHEN (state = 'completed') THEN 4
+        WHEN (state = 'discarded') THEN 8
+        WHEN (state = 'pending') THEN 16
+        WHEN (state = 'retryable') THEN 32
+        WHEN (state = 'running') THEN 64
+        WHEN (state = 'scheduled') THEN 128
+        ELSE NULL
+    END) > 0;
 
 -- name: job_complete
 UPDATE river_job

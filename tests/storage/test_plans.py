@@ -1,0 +1,144 @@
+"""The hot statements go by their indexes, and none reads the whole table: it may hold a million jobs that are over."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_river.jobs.states import State
+from django_river.storage.base import Demand, JobSetState, Session, Storage
+from tests.storage.steps import HOUR, ME, new, unique
+
+ROWS = 20_000
+#: Half of the jobs are over, as in a table that is cleaned once a day.
+STATES = ["completed"] * 10 + ["available"] * 4 + ["running"] * 3 + ["scheduled"] * 2 + ["retryable"]
+
+FETCH = "django_river_job_fetch_idx"
+DUE = "django_river_job_due_idx"
+RUNNING = "django_river_job_running_idx"
+UNIQUE = "river_job_unique_idx"
+PRIMARY = "river_job_pkey"
+ROWID = "INTEGER PRIMARY KEY"
+#: A step that reads the whole table, by whatever name; a scan of a partial index is none.
+SCAN = re.compile(r"Seq Scan river_job\b|SCAN (river_job|job|holder)\b(?! USING)")
+
+#: What to do, and the indexes one of which it must go by.
+STATEMENTS = {
+    "fetch": (
+        lambda s, ids: s.job_fetch(ME, [Demand(queue=f"q{n}", limit=50) for n in range(9)], 200),
+        {FETCH},
+    ),
+    "complete": (lambda s, ids: s.job_set_state_many(ME, _results(ids)), {RUNNING, PRIMARY, ROWID}),
+    "complete one": (lambda s, ids: s.job_set_state_many(ME, _results(ids[:1])), {RUNNING, PRIMARY, ROWID}),
+    "set state": (
+        lambda s, ids: s.job_set_state_many(ME, _results(ids, error=b"{}")),
+        {RUNNING, PRIMARY, ROWID},
+    ),
+    "set one state": (
+        lambda s, ids: s.job_set_state_many(ME, _results(ids[:1], error=b"{}")),
+        {RUNNING, PRIMARY, ROWID},
+    ),
+    "schedule": (lambda s, ids: s.job_schedule(1000), {DUE}),
+    "rescue": (lambda s, ids: _rescue(s), {RUNNING}),
+    "release unknown": (lambda s, ids: s.job_release_unknown(ME, ids), {RUNNING}),
+    "until due": (lambda s, ids: s.job_seconds_until_due(), {DUE}),
+    "has due": (lambda s, ids: s.job_has_due(["none", "q1"]), {FETCH}),
+    "has due later": (lambda s, ids: s.job_has_due(["none"]), {DUE}),
+    "cancel asked": (lambda s, ids: s.job_cancel_asked(ids), {RUNNING, PRIMARY, ROWID}),
+    "cancel": (lambda s, ids: s.job_cancel(ids), {PRIMARY, ROWID}),
+    "retry": (lambda s, ids: s.job_retry(ids), {PRIMARY, ROWID}),
+    "delete": (lambda s, ids: s.job_delete(ids), {PRIMARY, ROWID}),
+    "duplicates": (
+        lambda s, ids: s.job_insert_many([new(**unique(str(n))) for n in range(1, 300)]),
+        {UNIQUE},
+    ),
+}
+
+
+def _results(ids: list[int], **given: object) -> list[JobSetState]:
+    return [JobSetState(id=id, attempt=1, state=State.COMPLETED, **given) for id in ids]
+
+
+def _rescue(store: Storage) -> object:
+    return store.job_rescue(rescue_after=HOUR, client_timeout=HOUR, known_kinds=["k"], limit=1000)
+
+
+def _fill(store: Storage) -> None:
+    for state in sorted(set(STATES)):
+        jobs = [
+            new(
+                queue=f"q{number % 5}",
+                delay=-timedelta(seconds=number),
+                **(unique(str(number)) if number % 9 == 0 else {}),
+            )
+            for number in range(ROWS)
+            if STATES[number % len(STATES)] == state
+        ]
+        ids = [row.id for row in store.job_insert_many(jobs)]
+        store.session.execute(
+            f"UPDATE river_job SET state = '{state}', attempt = {state != 'available'}{'::int' * store.can_notify}, "
+            f"attempted_at = created_at, attempted_by = {_array(store)}, "
+            f"finalized_at = {'created_at' if state == 'completed' else 'NULL'} "
+            f"WHERE id BETWEEN {ids[0]} AND {ids[-1]}",
+            {},
+        )
+    if store.can_notify:
+        store.session.execute("VACUUM (ANALYZE) river_job", {})
+
+
+def _array(store: Storage) -> str:
+    return f"ARRAY['{ME}']" if store.can_notify else f"""'["{ME}"]'"""
+
+
+class Plans:
+    """The plans of the statements that a session runs, as text."""
+
+    def __init__(self, session: Session) -> None:
+        self.steps: list[str] = []
+        self._execute = session.execute
+
+    def execute(self, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        if re.match("SELECT|UPDATE|DELETE|WITH|INSERT", sql):
+            self.steps += _explain(self._execute, sql, params)
+        return self._execute(sql, params)
+
+
+def _explain(execute, sql, params):
+    if connection.vendor == "postgresql":
+        ((plan,),) = execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+        return list(_nodes(plan if isinstance(plan, list) else json.loads(plan)))
+    return [detail for *_, detail in execute(f"EXPLAIN QUERY PLAN {sql}", params)]
+
+
+def _nodes(plan) -> Iterator[str]:
+    if isinstance(plan, list):
+        for part in plan:
+            yield from _nodes(part)
+    elif isinstance(plan, dict):
+        if "Node Type" in plan:
+            yield " ".join(
+                str(plan.get(key, "")) for key in ("Node Type", "Relation Name", "Index Name")
+            ).strip()
+        yield from _nodes(list(plan.values()))
+
+
+def test_no_statement_reads_the_table(store, monkeypatch):
+    _fill(store)
+    rows = store.session.execute("SELECT id FROM river_job WHERE state = 'running' ORDER BY id", {})
+    ids = [id for (id,) in rows][::6]
+
+    for name, (run, indexes) in STATEMENTS.items():
+        plans = Plans(store.session)
+        with monkeypatch.context() as patch, pytest.raises(LookupError), store.session.atomic():
+            patch.setattr(store.session, "execute", plans.execute)
+            run(store, ids)
+            raise LookupError
+
+        assert not [step for step in plans.steps if SCAN.match(step)], name
+        assert any(index in step for step in plans.steps for index in indexes), (name, plans.steps)
