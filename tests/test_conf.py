@@ -160,6 +160,8 @@ class TestConfig:
         assert config() == Config()
 
     def test_needs_no_setting(self, settings):
+        # Only setting it is signalled, and so forgotten again afterwards.
+        settings.DJANGO_RIVER = {"MAX_ATTEMPTS": 3}
         del settings.DJANGO_RIVER
 
         assert config() == Config()
