@@ -53,7 +53,11 @@ def pairs(options: argparse.Namespace) -> list[tuple[str, Run, Run]]:
     return [
         ("burn-down, sync", partial(runs.burn_down, options.jobs), raw),
         ("burn-down, async", partial(runs.burn_down, options.jobs, is_async=True), raw),
-        ("bulk enqueue / COPY", partial(runs.bulk_enqueue, options.jobs), partial(runs.raw_copy, options.jobs)),
+        (
+            "bulk enqueue / COPY",
+            partial(runs.bulk_enqueue, options.jobs),
+            partial(runs.raw_copy, options.jobs),
+        ),
         (
             "single enqueue / INSERT",
             partial(runs.single_enqueue, options.singles),

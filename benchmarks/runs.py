@@ -23,9 +23,7 @@ RAW_CLIENT = "raw"
 def burn_down(size: int, *, is_async: bool = False) -> float:
     """Jobs worked per second by one ``runworkers`` process, from first claim to last result."""
     prepare(size, is_async=is_async)
-    subprocess.run(
-        [sys.executable, "-m", "django", "runworkers", "--burst", "--verbosity=0"], check=True
-    )
+    subprocess.run([sys.executable, "-m", "django", "runworkers", "--burst", "--verbosity=0"], check=True)
     return worked_per_second(size)
 
 
@@ -51,9 +49,10 @@ def raw_copy(size: int) -> float:
     empty()
     columns = "kind, args, queue, priority, max_attempts"
     began = time.perf_counter()
-    with connect("default", name="benchmark") as bare, bare.cursor().copy(
-        f"COPY river_job ({columns}) FROM STDIN"
-    ) as copy:
+    with (
+        connect("default", name="benchmark") as bare,
+        bare.cursor().copy(f"COPY river_job ({columns}) FROM STDIN") as copy,
+    ):
         for number in range(size):
             copy.write_row(("benchmarks.noop", f'{{"number": {number}}}', "default", 1, 25))
     return size / (time.perf_counter() - began)
