@@ -81,9 +81,16 @@ def _batches(jobs: Jobs) -> Iterator[list[int]]:
         yield from _pages(jobs)
         return
     items: Iterable[Any] = jobs if isinstance(jobs, Iterable) else [jobs]
-    ids = sorted({item if isinstance(item, int) else item.pk for item in items})
+    ids = sorted({_id(item) for item in items})
     for start in range(0, len(ids), BATCH):
         yield ids[start : start + BATCH]
+
+
+def _id(item: Any) -> int:
+    id = item if isinstance(item, int) else getattr(item, "pk", None)
+    if not isinstance(id, int) or isinstance(id, bool):
+        raise TypeError(f"jobs must be ids or jobs, got {item!r}")
+    return id
 
 
 def _pages(jobs: QuerySet[Job]) -> Iterator[list[int]]:

@@ -24,6 +24,9 @@ LOOK_SECONDS = 0.1
 LONGEST_PAUSE = 30.0
 #: A process that has run for so long has started well: its next end is a first failure again.
 SETTLED_SECONDS = 60.0
+#: A process that ends with an error in its first so many seconds could not start at all.
+FIRST_SECONDS = 10.0
+EXIT_ERROR = 1
 #: How long past its own stop timeout a process may take before it is killed.
 KILL_MARGIN = 30.0
 
@@ -57,10 +60,11 @@ class Supervisor:
 
         self._children = [Child() for _ in range(processes)]
         self._worst = 0
+        self._has_failed = False
 
     def run(self) -> int:
         """Start all, keep them running, and stop them; the worst exit code of those that ended by themselves."""
-        while not self.signals.received and self._children:
+        while not self.signals.received and self._children and not self._has_failed:
             for child in list(self._children):
                 self._look_after(child)
             self.signals.wait(LOOK_SECONDS)
@@ -80,6 +84,10 @@ class Supervisor:
             self._children.remove(child)
             self._worst = max(self._worst, _exit_code(code))
             return
+        if code == EXIT_ERROR and child.backoff.failures == 0 and now - child.started_at < FIRST_SECONDS:
+            # It said why. Alone it would have ended the same way, and starting it again would not help.
+            self._has_failed, self._worst = True, code
+            return
         if now - child.started_at > SETTLED_SECONDS:
             child.backoff.reset()
         pause = child.backoff.next()
@@ -93,13 +101,15 @@ class Supervisor:
 
     def _stop(self) -> int:
         running = [child.process for child in self._children if child.process is not None]
+        # What cannot start takes the others with it, without a signal.
+        wanted = int(self._has_failed)
         forwarded = 0
         deadline = time.monotonic() + self.stop_timeout + KILL_MARGIN
         while any(process.poll() is None for process in running):
-            while forwarded < min(self.signals.received, 2):
+            while forwarded < min(max(wanted, self.signals.received), 2):
                 forwarded += 1
                 for process in running:
-                    _send(process, signal.SIGTERM)
+                    _send(process, signal.SIGTERM if forwarded == 1 else signal.SIGINT)
             if time.monotonic() > deadline:
                 logger.error("killing worker processes that do not stop")
                 for process in running:

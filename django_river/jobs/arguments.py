@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import msgspec
@@ -176,9 +176,34 @@ def _struct(kind: str, parameters: list[inspect.Parameter], hints: Mapping[str, 
     try:
         struct = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
         msgspec.json.Decoder(struct)
+        described = msgspec.inspect.type_info(struct)
     except TypeError as error:
         raise DefinitionError(f"{kind}: its arguments cannot be stored: {error}") from error
+    assert isinstance(described, msgspec.inspect.StructType)
+    for field in described.fields:
+        for cls in _unstorable(field.type, set()):
+            raise DefinitionError(
+                f"{kind}: argument {field.name!r} takes {cls.__name__}, which JSON cannot hold; "
+                f"pass what it can be found by, such as its primary key"
+            )
     return struct
+
+
+def _unstorable(described: Any, seen: set[int]) -> Iterator[type]:
+    """Classes inside a type that msgspec knows nothing about: a model, say."""
+    if id(described) in seen:
+        return
+    seen.add(id(described))
+    if isinstance(described, msgspec.inspect.CustomType):
+        yield described.cls
+    for name in ("item_type", "key_type", "value_type", "type"):
+        inner = getattr(described, name, None)
+        if isinstance(inner, msgspec.inspect.Type):
+            yield from _unstorable(inner, seen)
+    for inner in (*getattr(described, "types", ()), *getattr(described, "item_types", ())):
+        yield from _unstorable(inner, seen)
+    for field in getattr(described, "fields", ()):
+        yield from _unstorable(field.type, seen)
 
 
 def _field_default(default: Any) -> Any:

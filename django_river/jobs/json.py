@@ -20,7 +20,17 @@ from django_river.exceptions import ArgumentTypeError, ArgumentValueError
 MAX_DEPTH = 100
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_encoder = msgspec.json.Encoder()
+
+
+def _plain(value: Any) -> Any:
+    """What is a text in all but its type, such as the ``SafeString`` of a rendered template, is stored as one."""
+    if isinstance(value, str):
+        # Unlike an f-string, this does not ask the subclass for its own idea of a text.
+        return "".join([value])  # noqa: FLY002
+    raise TypeError(f"encoding objects of type {type(value).__name__} is unsupported")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def encode_json(value: Any, *, what: str, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,9 @@ def tidy() -> None:
             if connection.in_atomic_block:
                 _leave_transaction(connection)
             elif connection.connection is not None:
+                if _is_hung_up(connection):
+                    connection.close()
+                    continue
                 if connection.settings_dict["CONN_MAX_AGE"] == 0 and not _is_pooled(connection):
                     connection.close_at = None
                 connection.close_if_unusable_or_obsolete()
@@ -57,6 +61,22 @@ def _or_forgotten(connection: BaseDatabaseWrapper) -> Iterator[None]:
         )
         connection.in_atomic_block = connection.closed_in_transaction = False
         connection.connection = None
+
+
+def _is_hung_up(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the server has closed the connection while nobody was using it: a restart, a failover, a timeout.
+
+    Between jobs nothing is asked, so nothing may come: what is readable is the end. To look costs no round trip, and
+    saves the next job an attempt.
+    """
+    if connection.vendor != "postgresql":
+        return False
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection.connection], [], [], 0)[0])
+    # Not select, where there is a choice: it knows no file above 1,024.
+    poller = select.poll()
+    poller.register(connection.connection, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _is_pooled(connection: BaseDatabaseWrapper) -> bool:

@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
+from django.db import Error as DatabaseProblem
+
 from django_river.conf import Config
 from django_river.exceptions import JobTimeout
 from django_river.jobs.context import CancelReason, JobContext
 from django_river.jobs.definition import Definition, seconds
 from django_river.jobs.registry import Registry
 from django_river.signals import job_started
-from django_river.work import outcomes
+from django_river.work import connections, outcomes
 from django_river.work.attempts import Attempt
 from django_river.work.outcomes import Outcome
 
@@ -69,6 +72,9 @@ class Executor:
                 definition.arguments.call(definition.function, values, context), definition, context
             )
         except BaseException as error:
+            if isinstance(error, DatabaseProblem):
+                # The thread in which async jobs use the ORM lives on: the next one must not meet a dead connection.
+                await sync_to_async(connections.tidy)()
             return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
         return self.settle(attempt, outcomes.SUCCESS)
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from django_river import enqueue_many
+from django_river import State, enqueue_many
 from django_river.client import Client
 from django_river.conf import config
+from django_river.models import Job
 from tests.shop import jobs
 from tests.shop.models import Order, Run
 from tests.waiting import wait_until
@@ -74,7 +75,9 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         while not self.enough.wait(0.01):
-            enqueue_many(jobs.nothing.build(number) for number in range(10))
+            # No more than is soon worked: the jobs that we watch wait in the same line.
+            if Job.objects.in_state(State.AVAILABLE)[:200].count() < 200:
+                enqueue_many(jobs.nothing.build(number) for number in range(10))
         connections.close_all()
 
 

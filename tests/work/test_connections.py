@@ -129,10 +129,9 @@ class TestBetweenJobs:
         assert list(Order.objects.values_list("number", flat=True)) == [2]
 
     @pytest.mark.postgres
-    def test_a_broken_one_fails_one_job_and_is_replaced_for_the_next(self, in_thread):
+    def test_one_that_the_server_has_closed_is_replaced_before_the_next_job(self, in_thread):
         terminate(in_thread(backend))
 
-        assert isinstance(in_thread(use), OperationalError)
         assert in_thread(Order.objects.count) == 0
 
     @pytest.mark.postgres

@@ -6,7 +6,7 @@ import atexit
 import dataclasses
 import os
 import sys
-from argparse import ArgumentTypeError
+from argparse import SUPPRESS, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -14,7 +14,7 @@ from django.db import DatabaseError, connections
 from django.utils import autoreload
 
 from django_river.client import Client, StopReport, chosen_queues
-from django_river.conf import Config, config
+from django_river.conf import MAX_WORKERS_LIMIT, Config, config
 from django_river.exceptions import ConfigError
 from django_river.models import Client as ClientRow
 from django_river.stop_signals import StopSignals
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             "--stop-timeout", type=_seconds, help="Seconds running jobs may go on after SIGTERM."
         )
         parser.add_argument("--database", help="The alias of the database that holds the jobs.")
-        parser.add_argument("--child-of", type=int, help="Set by the supervisor of --processes.")
+        parser.add_argument("--child-of", type=int, help=SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings = self._settings(options)
@@ -61,20 +61,22 @@ class Command(BaseCommand):
                 raise CommandError("--reload goes with neither --processes nor --burst.")
             autoreload.run_with_reloader(self._run_reloaded, settings, options)
             return
-        signals = StopSignals()
-        signals.install()
-        if options["processes"] > 1 and not options["child_of"]:
-            code = Supervisor(
-                [*_this_command(), "--child-of", str(os.getpid())],
-                processes=options["processes"],
-                is_burst=options["burst"],
-                stop_timeout=settings.stop_timeout + settings.cancel_timeout,
-                signals=signals,
-            ).run()
-        else:
-            code = self._run(self._client(settings, options, signals), options, signals)
+        signals = StopSignals(is_child=options["child_of"] is not None)
+        with signals.handled():
+            code = self._supervise_or_run(settings, options, signals)
         # CommandError would print; the code says it all.
         sys.exit(code)
+
+    def _supervise_or_run(self, settings: Config, options: dict[str, Any], signals: StopSignals) -> int:
+        if options["processes"] == 1 or options["child_of"]:
+            return self._run(self._client(settings, options, signals), options, signals)
+        return Supervisor(
+            [*_this_command(), "--child-of", str(os.getpid())],
+            processes=options["processes"],
+            is_burst=options["burst"],
+            stop_timeout=settings.stop_timeout + settings.cancel_timeout,
+            signals=signals,
+        ).run()
 
     def _settings(self, options: dict[str, Any]) -> Config:
         try:
@@ -204,8 +206,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS_LIMIT:
+        raise ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS_LIMIT}, not {text!r}")
     return int(text)
 
 

@@ -1,0 +1,151 @@
+"""The supervisor and real children: small Python programs in the place of workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from django_river import supervisor as module
+from django_river.stop_signals import StopSignals
+from django_river.supervisor import Supervisor
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+#: Notes its pid, and what it is told.
+CHILD = """
+import pathlib, signal, sys, threading
+folder, ends_on = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+over = threading.Event()
+def noted(number, frame):
+    with (folder / "signals").open("a") as file:
+        file.write(signal.Signals(number).name + " ")
+    if number == ends_on:
+        over.set()
+signal.signal(signal.SIGTERM, noted)
+signal.signal(signal.SIGINT, noted)
+import os
+(folder / str(os.getpid())).touch()
+while not over.wait(0.05):
+    pass
+"""
+
+
+class Running:
+    """A supervisor in a thread, and the folder its children write into."""
+
+    def __init__(self, folder: Path, command: list[str], **options: object) -> None:
+        self.folder = folder
+        self.signals = StopSignals()
+        self.supervisor = Supervisor(
+            command,
+            signals=self.signals,
+            **{"processes": 1, "is_burst": False, "stop_timeout": 5.0, **options},
+        )
+        self.code: int | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = self.supervisor.run()
+
+    def pids(self) -> set[int]:
+        return {int(file.name) for file in self.folder.iterdir() if file.name.isdecimal()}
+
+    def alive(self) -> set[int]:
+        return {pid for pid in self.pids() if psutil.pid_exists(pid)}
+
+    def told(self) -> list[str]:
+        file = self.folder / "signals"
+        return file.read_text().split() if file.exists() else []
+
+    def wait(self) -> int | None:
+        self._thread.join(30)
+        return self.code
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Starts supervisors, and leaves nothing of them running."""
+    started: list[Running] = []
+
+    def start(program: str, *args: object, **options: object) -> Running:
+        command = [sys.executable, "-c", program, str(tmp_path), *map(str, args)]
+        started.append(Running(tmp_path, command, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        for pid in running.alive():
+            os.kill(pid, signal.SIGKILL)
+        running.signals.send()
+        running.wait()
+
+
+def test_a_signal_is_forwarded_and_the_end_awaited(run):
+    running = run(CHILD, int(signal.SIGTERM), processes=2)
+    wait_until(lambda: len(running.pids()) == 2)
+    running.signals.send()
+
+    assert running.wait() == 0
+    assert running.told() == ["SIGTERM", "SIGTERM"]
+    assert not running.alive()
+
+
+def test_the_second_signal_reaches_children_as_another_one(run):
+    running = run(CHILD, int(signal.SIGINT))
+    wait_until(running.pids)
+    running.signals.send()
+    wait_until(lambda: running.told() == ["SIGTERM"])
+    running.signals.send()
+
+    assert running.wait() == 0
+    assert running.told() == ["SIGTERM", "SIGINT"]
+
+
+def test_a_killed_child_is_replaced(run):
+    running = run(CHILD, int(signal.SIGTERM))
+    (first,) = wait_until(running.pids)
+    os.kill(first, signal.SIGKILL)
+
+    wait_until(lambda: len(running.pids()) == 2)
+    running.signals.send()
+    assert running.wait() == 0
+
+
+def test_children_that_do_not_stop_are_killed(run, monkeypatch):
+    monkeypatch.setattr(module, "KILL_MARGIN", 0.1)
+    running = run(CHILD, 0, stop_timeout=0.1)
+    wait_until(running.pids)
+    running.signals.send()
+
+    assert running.wait() == 128 + signal.SIGKILL
+    assert not running.alive()
+
+
+def test_what_cannot_start_ends_all_with_its_code(run):
+    running = run("import sys; sys.exit(1)", processes=3)
+
+    assert running.wait() == 1
+
+
+def test_what_keeps_ending_is_started_again_after_growing_pauses(run, monkeypatch):
+    monkeypatch.setattr(module.Backoff, "next", lambda self: 0.01)
+    running = run("import os, pathlib, sys; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); sys.exit(2)")
+
+    wait_until(lambda: len(running.pids()) >= 4)
+    running.signals.send()
+    assert running.wait() in {0, 2}
+
+
+@pytest.mark.parametrize(("codes", "worst"), [("0", 0), ("3", 3)])
+def test_a_burst_ends_with_its_children_and_the_worst_of_their_codes(run, codes, worst):
+    running = run(f"import sys; sys.exit({codes})", processes=2, is_burst=True)
+
+    assert running.wait() == worst
