@@ -11,6 +11,7 @@ from django_river.conf import Config
 from django_river.exceptions import JobTimeout
 from django_river.jobs.context import CancelReason
 from django_river.jobs.registry import Registry
+from django_river.jobs.states import State
 from django_river.signals import job_result_refused
 from django_river.work import outcomes
 from django_river.work.attempts import Attempt, Attempts
@@ -66,6 +67,7 @@ class Workers:
             )  # fmt: skip
             job_result_refused.send_robust(self.registry.get(job.kind), job=job, client_id=self.client_id)
             return False
+        _log(attempt, outcome)
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(attempt.job, output))
         return True
@@ -111,6 +113,23 @@ class Workers:
         following = self.finished(attempt)
         if following is not None:
             self.start(following)
+
+
+def _log(attempt: Attempt, outcome: Outcome) -> None:
+    """A failure that will be tried again is a warning; one that ends the job is an error, with its traceback."""
+    job = attempt.job
+    if outcome.error is None or outcome.state is State.CANCELLED:
+        return
+    place = f"job {job.id} ({job.kind})"
+    if outcome.state is State.DISCARDED:
+        logger.error(
+            "%s is discarded after attempt %d: %s\n%s", place, job.attempt, outcome.error, outcome.trace
+        )
+    else:
+        logger.warning(
+            "%s failed in attempt %d of %d, again in %s: %s",
+            place, job.attempt, job.max_attempts, outcome.delay, outcome.error,
+        )  # fmt: skip
 
 
 def _where(attempt: Attempt) -> str:
