@@ -13,7 +13,8 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings as project
-from django.db import DatabaseError, connections, transaction
+from django.db import Error as DatabaseProblem
+from django.db import connections, transaction
 from django.utils import timezone
 
 from django_river import storage
@@ -311,17 +312,21 @@ def _insert(jobs: Sequence[BuiltJob]) -> StoredJobs:
         due = hints.due(using, queues, at=began) if _may_notify(store) else set()
         rows = store.job_insert_many([built.row for built in jobs], notify=due)
         hints.sent(using, due, at=began)
-        hints.wake(using, due)
+        if due:
+            hints.wake(using, due)
         # What was left out because a hint had just been sent may have taken long to commit: then it needs its own.
         try:
             _tell(using, queues - due)
-        except DatabaseError:
+        except DatabaseProblem:
             logger.warning("jobs are stored, but their workers could not be woken", exc_info=True)
     return StoredJobs(jobs, rows)
 
 
 def _tell(using: str, queues: Collection[str]) -> None:
     """Wake the workers of these queues, here and in other processes, unless they have just been woken."""
+    if not queues:
+        # To name none would mean all.
+        return
     hints.wake(using, queues)
     store = storage.for_caller(using)
     now = time.monotonic()
