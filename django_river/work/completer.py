@@ -134,10 +134,12 @@ class Completer(Service):
             raise
         except Exception:
             logger.exception("a batch of %d results was refused, writing them one by one", len(self._batch))
-            for result in list(self._batch):
-                self._done([result], self._store_alone(result))
+            while self._batch:
+                stored = self._store_alone(self._batch[0])
+                self._done([self._batch.pop(0)], stored)
         else:
-            self._done(list(self._batch), stored)
+            batch, self._batch = self._batch, []
+            self._done(batch, stored)
 
     def _store(self, batch: list[Result]) -> list[StoredState]:
         return (
@@ -170,11 +172,9 @@ class Completer(Service):
         self.storage.close()
 
     def _done(self, batch: list[Result], stored: list[StoredState]) -> None:
-        attempts = {attempt for attempt, _ in batch}
-        tried = attempts & self._tried
+        tried = {attempt for attempt, _ in batch if attempt in self._tried} if self._tried else set()
         self._tried -= tried
-        self._batch = [result for result in self._batch if result[0] not in attempts]
-        self.attempts.discard(attempts)
+        self.attempts.discard(attempt for attempt, _ in batch)
         with self._written:
             self._written.notify_all()
         self._tell(batch, stored, tried)

@@ -71,6 +71,8 @@ def _is_hung_up(connection: BaseDatabaseWrapper) -> bool:
     """
     if connection.vendor != "postgresql":
         return False
+    if connection.connection.closed:
+        return True
     if not hasattr(select, "poll"):
         return bool(select.select([connection.connection], [], [], 0)[0])
     # Not select, where there is a choice: it knows no file above 1,024.

@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from asgiref.sync import sync_to_async
 
@@ -15,7 +17,7 @@ from django_river.work import connections
 from django_river.work.attempts import Attempt
 from django_river.work.executor import Executor
 from django_river.work.outcomes import INTERRUPTED
-from django_river.work.threads import Finished
+from django_river.work.threads import Finished, stack_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,20 @@ class EventLoop:
             loop.call_soon_threadsafe(self._begin_to_end, timeout)
         thread.join(timeout + LAST_SECONDS)
         return not thread.is_alive() and not self._tasks
+
+    def stack_of(self, task: asyncio.Task[None]) -> str:
+        """Where a task stands now, as a traceback; from any thread."""
+        if self._thread is not None and asyncio.current_task(self._loop) is task:
+            # It blocks the loop.
+            return stack_of(self._thread)
+        frames = []
+        awaited: Any = task.get_coro()
+        while awaited is not None:
+            frame = getattr(awaited, "cr_frame", None)
+            if frame is not None:
+                frames.append((frame, frame.f_lineno))
+            awaited = getattr(awaited, "cr_await", None)
+        return "".join(traceback.StackSummary.extract(iter(frames)).format())
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         loop = self._loop

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -72,10 +73,12 @@ class Executor:
                 definition.arguments.call(definition.function, values, context), definition, context
             )
         except BaseException as error:
+            was_ours = self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
             if isinstance(error, DatabaseProblem):
                 # The thread in which async jobs use the ORM lives on: the next one must not meet a dead connection.
-                await sync_to_async(connections.tidy)()
-            return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
+                with suppress(asyncio.CancelledError):
+                    await sync_to_async(connections.tidy)()
+            return was_ours
         return self.settle(attempt, outcomes.SUCCESS)
 
     def timeout(self, definition: Definition[..., Any]) -> float | None:

@@ -59,12 +59,10 @@ class Fetcher(Service):
         # Whether the answer to our last claim may have been lost on the way, and until when the server may be at it.
         self._is_uncertain = False
         self._late_until: float | None = None
-        # Guarded by the lock: when to look again for what hints left out; how many slots have become free since we
-        # looked, and how many we are waiting for.
+        # Guarded by the lock: when to look again for what hints left out, and for how many more slots we wait.
         self._lock = threading.Lock()
         self._look_again: dict[str, float] = {}
-        self._freed = 0
-        self._awaited: int | None = None
+        self._awaited = 0
 
     def hint(self, queues: Collection[str]) -> None:
         """These queues may have work (all, if none is named): look now, and again when left-out hints are due."""
@@ -80,9 +78,11 @@ class Fetcher(Service):
 
     def freed(self, producer: Producer) -> None:
         """A slot has become free: look if its queue wants more, or if another waits for room in the client."""
-        with self._lock:
-            self._freed += 1
-            has_room = self._awaited is not None and self._freed >= self._awaited
+        has_room = False
+        if self._awaited > 0:
+            with self._lock:
+                self._awaited -= 1
+                has_room = self._awaited == 0
         if has_room or producer.wants_more:
             self.wake()
 
@@ -124,8 +124,6 @@ class Fetcher(Service):
 
     def _demands(self) -> tuple[list[Demand], int]:
         """What every producer can take, and how many jobs together; another comes first each time."""
-        with self._lock:
-            self._freed, self._awaited = 0, None
         producers = list(self.producers.values())
         wanted = [
             Demand(queue=producer.name, limit=size)
@@ -133,20 +131,25 @@ class Fetcher(Service):
             if (size := producer.demand()) > 0
         ]
         if not wanted:
+            self._awaited = 0
             return [], 0
-        prefetch = sum(producer.prefetch for producer in producers)
-        room = self.slots + prefetch - sum(producer.load for producer in producers)
-        # As in a producer: if so little room is there that a little later is better, none.
-        missing = max(1, prefetch // 2) - room
+        room, missing = self._room()
         if missing > 0:
             with self._lock:
                 self._awaited = missing
-                if self._freed >= missing:
-                    # While we counted.
-                    self.wake()
-            return [], 0
+            # Once more: a slot that became free before we said that we wait for it has told nobody.
+            room, missing = self._room()
+            if missing > 0:
+                return [], 0
+        self._awaited = 0
         self._first = (producers.index(self.producers[wanted[0].queue]) + 1) % len(producers)
         return wanted, room
+
+    def _room(self) -> tuple[int, int]:
+        """How many jobs may be claimed now, and how many too few that is: a little later is better than very few."""
+        prefetch = sum(producer.prefetch for producer in self.producers.values())
+        room = self.slots + prefetch - sum(producer.load for producer in self.producers.values())
+        return room, max(1, prefetch // 2) - room
 
     def _fetch(self, demands: list[Demand], room: int) -> None:
         limit = min(sum(demand.limit for demand in demands), room)

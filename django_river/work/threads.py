@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 
@@ -142,3 +144,9 @@ class WorkerThreads:
                 self.pass_on(following)
                 following = None
         return True
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Where a thread stands now, as a traceback; empty if it has ended."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (the documented way to look)
+    return "".join(traceback.format_stack(frame)) if frame is not None else ""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
 from collections.abc import Callable, Iterable
 
 from django_river.conf import Config
@@ -20,7 +18,7 @@ from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
 from django_river.work.outcomes import INTERRUPTED, Outcome
 from django_river.work.producer import Producer
-from django_river.work.threads import WorkerThreads
+from django_river.work.threads import WorkerThreads, stack_of
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +103,7 @@ class Workers:
         job, definition = attempt.job, self.registry.get(attempt.job.kind)
         error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
-        outcome = outcomes.failed(error, job, definition, trace=_where(attempt))
+        outcome = outcomes.failed(error, job, definition, trace=self._where(attempt))
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(job, output))
         if attempt.thread is not None:
@@ -113,6 +111,12 @@ class Workers:
         following = self.finished(attempt)
         if following is not None:
             self.start(following)
+
+    def _where(self, attempt: Attempt) -> str:
+        """Where a stuck job stands now, as a traceback."""
+        if attempt.thread is not None:
+            return stack_of(attempt.thread)
+        return self.event_loop.stack_of(attempt.task) if attempt.task is not None else ""
 
 
 def _log(attempt: Attempt, outcome: Outcome) -> None:
@@ -130,15 +134,3 @@ def _log(attempt: Attempt, outcome: Outcome) -> None:
             "%s failed in attempt %d of %d, again in %s: %s",
             place, job.attempt, job.max_attempts, outcome.delay, outcome.error,
         )  # fmt: skip
-
-
-def _where(attempt: Attempt) -> str:
-    """Where a stuck job stands now, as a traceback."""
-    if attempt.thread is not None and attempt.thread.ident is not None:
-        frame = sys._current_frames().get(attempt.thread.ident)  # noqa: SLF001  (the documented way to look)
-        return "".join(traceback.format_stack(frame)) if frame is not None else ""
-    if attempt.task is not None:
-        return "".join(
-            line for frame in attempt.task.get_stack() for line in traceback.format_stack(frame, limit=1)
-        )
-    return ""

@@ -152,6 +152,13 @@ class TestBetweenJobs:
         assert in_thread(use) is not left
         left.close()
 
+    @pytest.mark.postgres
+    def test_without_poll_is_seen_to_be_closed_all_the_same(self, in_thread, monkeypatch):
+        monkeypatch.delattr("select.poll")
+        terminate(in_thread(backend))
+
+        assert in_thread(Order.objects.count) == 0
+
 
 class TestClose:
     def test_closes_what_the_thread_has_opened(self, in_thread):

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.db import OperationalError
 from django.utils import translation
 
 from django_river import FixedRetry, JobContext
@@ -220,6 +221,27 @@ class TestAsync:
         assert settled[0][1].state is State.RETRYABLE
         assert settled[0][1].error == "JobTimeout: took longer than its timeout of 0.01 s"
         assert "await asyncio.sleep(60)" in settled[0][1].trace
+
+    @pytest.mark.parametrize("is_cancelled", [False, True])
+    def test_leaves_no_broken_connection_to_the_next(self, settled, monkeypatch, is_cancelled):
+        def tidy():
+            tidied.append(1)
+            if is_cancelled:
+                attempt.cancel(CancelReason.SHUTDOWN)
+
+        async def job():
+            raise OperationalError("the connection is closed")
+
+        async def main():
+            attempt.task = asyncio.current_task()
+            return await executor.aexecute(attempt)
+
+        tidied = []
+        monkeypatch.setattr("django_river.work.connections.tidy", tidy)
+        executor, attempt = executor_of(settled, test=(job, LATER)), attempt_at()
+
+        assert async_to_sync(main)()
+        assert (tidied, settled[0][1].error) == ([1], "OperationalError: the connection is closed")
 
     def test_ends_in_time(self, settled):
         run(executor_of(settled, test=(coroutine(lambda: None), {"timeout": 60})), attempt_at())

@@ -1,0 +1,131 @@
+"""Duties: each at its own time, none keeping another from its turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_river.service import Backoff
+from django_river.work.keeper import Keeper
+from tests.waiting import wait_until
+
+
+class Session:
+    """All that a keeper itself asks of its storage."""
+
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+class Task:
+    """A duty that counts, and answers or fails as it is told."""
+
+    def __init__(self, pause=60.0, do=lambda: None):
+        self.pause = pause
+        self.do = do
+        self.runs = 0
+
+    def __call__(self):
+        self.runs += 1
+        self.do()
+        return self.pause
+
+
+@pytest.fixture
+def keep():
+    """Builds keepers with these duties, and stops them."""
+    built = []
+
+    def build(**tasks):
+        keeper = Keeper(storage=Session())
+        for name, task in tasks.items():
+            keeper.add(name, task)
+            keeper._duties[name].backoff = Backoff(first=0.01, longest=0.01)
+        built.append(keeper)
+        return keeper
+
+    yield build
+    for keeper in built:
+        assert keeper.stop(10)
+
+
+def test_does_each_duty_at_its_own_time(keep):
+    often, seldom = Task(0.001), Task(60.0)
+    keep(often=often, seldom=seldom).start()
+    wait_until(lambda: often.runs >= 10)
+
+    assert seldom.runs == 1
+
+
+def test_a_duty_that_fails_does_not_delay_the_others(keep):
+    bad, good = Task(do=lambda: 1 / 0), Task(0.001)
+    keeper = keep(bad=bad, good=good)
+    keeper._duties["bad"].backoff = Backoff(first=3600, longest=3600)
+    keeper.start()
+    wait_until(lambda: good.runs >= 10)
+
+    assert bad.runs == 1
+
+
+def test_a_duty_that_fails_is_tried_again_and_said_to_work_again(keep, caplog):
+    def fail_twice():
+        if task.runs <= 2:
+            raise ValueError("away")
+
+    caplog.set_level("INFO")
+    task = Task(do=fail_twice)
+    keep(beat=task).start()
+    wait_until(lambda: "keeper: beat works again after 2 failures" in caplog.text)
+
+    failures = [
+        record for record in caplog.records if "beat failed, trying again in 0.0 s: away" in record.message
+    ]
+    assert [bool(record.exc_info) for record in failures] == [True, False]
+
+
+def test_a_hurried_duty_is_done_at_once(keep):
+    one, other = Task(), Task()
+    keeper = keep(one=one, other=other)
+    keeper.start()
+    wait_until(lambda: one.runs == other.runs == 1)
+    keeper.hurry("one")
+    wait_until(lambda: one.runs == 2)
+
+    assert other.runs == 1
+
+
+def test_a_duty_that_is_hurried_while_it_is_done_is_done_again(keep):
+    task = Task(do=lambda: task.runs == 1 and keeper.hurry("task"))
+    keeper = keep(task=task)
+    keeper.start()
+
+    wait_until(lambda: task.runs == 2)
+
+
+def test_a_hurry_is_not_lost_at_whatever_moment_it_comes(keep):
+    task = Task()
+    keeper = keep(task=task)
+    keeper.start()
+    for _ in range(200):
+        before = task.runs
+        keeper.hurry("task")
+        wait_until(lambda before=before: task.runs > before)
+
+
+def test_a_stop_ends_the_round(keep):
+    first, second = Task(), Task()
+    keeper = keep(first=first, second=second)
+    first.do = keeper.stop
+    keeper.start()
+    wait_until(lambda: not keeper.is_running)
+
+    assert (first.runs, second.runs) == (1, 0)
+
+
+def test_closes_its_storage_at_the_end(keep):
+    keeper = keep(task=Task())
+    keeper.start()
+    keeper.stop()
+
+    assert keeper.storage.closed == 1
