@@ -43,6 +43,10 @@ R = TypeVar("R")
 RESERVED_PREFIXES = ("river:", "django_river:")
 RESERVED_KEYS = frozenset({"output", "snoozes", "periodic", "cancel_attempted_at", "unique_key_conflict"})
 
+#: What both databases can hold in every time zone.
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+
 
 class JobFunction(Definition[P, R]):
     """A function that can be enqueued. Calling it calls the function, here and now.
@@ -126,18 +130,17 @@ class JobRequest(Generic[P]):
         Raises :class:`ValueError` or :class:`TypeError` naming the option, the rule and the value.
         """
         given = {name: value for name, value in options.items() if value is not None}
+        if "tags" in given:
+            given["tags"] = _tags(given["tags"])
         check_options(
             queue=given.get("queue"),
             priority=given.get("priority"),
             max_attempts=given.get("max_attempts"),
             tags=given.get("tags"),
         )
-        if "tags" in given:
-            given["tags"] = tuple(given["tags"])
-        if "metadata" in given:
-            _check_metadata(given["metadata"])
-        if not isinstance(given.get("run_after", timedelta(0)), datetime | timedelta):
-            raise TypeError(f"run_after must be a datetime or a timedelta, got {given['run_after']!r}")
+        for name, check in _CHECKS.items():
+            if name in given:
+                check(given[name])
         return replace(self, **given)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -358,8 +361,8 @@ def _model(built: BuiltJob, row: InsertedJob) -> Job:
         "state": row.state,
         "attempt": row.attempt,
         "max_attempts": request.max_attempts,
-        "scheduled_at": row.scheduled_at,
-        "created_at": row.created_at,
+        "scheduled_at": _as_read(row.scheduled_at),
+        "created_at": _as_read(row.created_at),
         "priority": request.priority,
         "args": _decoded(request.args),
         "kind": request.kind,
@@ -383,7 +386,9 @@ def _check_queue(queue: str, settings: Config) -> None:
         )
 
 
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
+def _check_metadata(metadata: object) -> None:
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping, got {metadata!r}")
     for key in metadata:
         if not isinstance(key, str):
             raise TypeError(f"metadata must have text keys, got {key!r}")
@@ -391,8 +396,40 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
             raise ValueError(f"metadata must not use keys of the queue itself, got {key!r}")
 
 
-def _tags(tags: Iterable[str]) -> tuple[str, ...]:
-    check_options(tags=tags)
+def _check_pending(pending: object) -> None:
+    if not isinstance(pending, bool):
+        raise TypeError(f"pending must be a bool, got {pending!r}")
+
+
+def _check_run_after(run_after: object) -> None:
+    if not isinstance(run_after, datetime | timedelta):
+        raise TypeError(f"run_after must be a datetime or a timedelta, got {run_after!r}")
+    now = datetime.now(UTC)
+    if isinstance(run_after, timedelta):
+        is_storable = _EARLIEST - now < run_after < _LATEST - now
+    else:
+        is_storable = timezone.is_naive(run_after) or _EARLIEST < run_after < _LATEST
+    if not is_storable:
+        raise ValueError(f"run_after must be within the years 1 to 9999, got {run_after!r}")
+
+
+def _check_unique(unique: object) -> None:
+    if not isinstance(unique, Unique):
+        raise TypeError(f"unique must be a Unique, got {unique!r}")
+
+
+_CHECKS: Mapping[str, Callable[[object], None]] = {
+    "metadata": _check_metadata,
+    "pending": _check_pending,
+    "run_after": _check_run_after,
+    "unique": _check_unique,
+}
+
+
+def _tags(tags: object) -> tuple[Any, ...]:
+    """Take them once: they may come from a generator. What each must look like is checked with the others."""
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags must be a list of texts, got {tags!r}")
     return tuple(tags)
 
 
@@ -402,6 +439,11 @@ def _aware(moment: datetime) -> datetime:
     if project.USE_TZ:
         raise ValueError(f"run_after must be aware (it has no time zone), got {moment!r}")
     return timezone.make_aware(moment)
+
+
+def _as_read(moment: datetime) -> datetime:
+    """A moment as a model reads it."""
+    return moment if project.USE_TZ else moment.replace(tzinfo=None)
 
 
 def _planned(row: JobInsert) -> datetime:
