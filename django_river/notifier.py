@@ -41,16 +41,20 @@ class Notifier(Service):
 
         #: Whether notifications arrive now. Written in our thread, read by those who then poll less.
         self.is_listening = False
+        # Whether we have said that they do not.
+        self._is_deaf = False
 
     def step(self) -> float:
         if not self.is_listening:
             if not self.listener.connect(TOPICS):
-                logger.warning(
-                    "the database is reached through a pooler that swallows LISTEN: polling instead. "
-                    "To be woken at once, give workers a direct connection."
-                )
+                if not self._is_deaf:
+                    logger.warning(
+                        "the database is reached through a pooler that swallows LISTEN: polling instead. "
+                        "To be woken at once, give workers a direct connection."
+                    )
+                self._is_deaf = True
                 return DEAF_SECONDS
-            self.is_listening = True
+            self.is_listening, self._is_deaf = True, False
             self.ears.on_connect()
             if self.is_stopping:
                 # The stop came while we were connecting, and found nothing to interrupt.

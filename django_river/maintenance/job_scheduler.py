@@ -14,6 +14,8 @@ BATCH = 1000
 LONGEST_WAIT = 1.0
 #: Our clock and the database's may tick a little apart.
 SHORTEST_WAIT = 0.005
+#: What is due and cannot be moved is held by somebody's transaction.
+FRUITLESS_WAIT = 0.1
 
 
 class JobScheduler(Service):
@@ -39,4 +41,4 @@ class JobScheduler(Service):
         moved = self.storage.job_schedule(BATCH)
         if moved:
             self.on_available([queue for queue, _ in moved])
-        return 0.0 if moved else SHORTEST_WAIT
+        return 0.0 if moved else FRUITLESS_WAIT
