@@ -27,6 +27,8 @@ SETTLED_SECONDS = 60.0
 #: A process that ends with an error in its first so many seconds could not start at all.
 FIRST_SECONDS = 10.0
 EXIT_ERROR = 1
+#: How a process ends that is told to stop before it listens.
+STOPPED_BY_US = (-signal.SIGTERM, -signal.SIGINT)
 #: How long past its own stop timeout a process may take before it is killed.
 KILL_MARGIN = 30.0
 
@@ -95,9 +97,14 @@ class Supervisor:
         logger.error("a worker process ended with code %d, starting another in %.1f s", code, pause)
 
     def _start(self, child: Child) -> None:
-        # A session of its own: Ctrl-C in a terminal must reach it once, through us.
-        child.process = subprocess.Popen(self.command, start_new_session=True)  # noqa: S603  (our own command)
         child.started_at = time.monotonic()
+        try:
+            # A session of its own: Ctrl-C in a terminal must reach it once, through us.
+            child.process = subprocess.Popen(self.command, start_new_session=True)  # noqa: S603  (our own command)
+        except OSError as error:
+            pause = child.backoff.next()
+            child.start_at = child.started_at + pause
+            logger.error("no worker process can be started, trying again in %.1f s: %s", pause, error)  # noqa: TRY400  (an operator needs no traceback)
 
     def _stop(self) -> int:
         running = [child.process for child in self._children if child.process is not None]
@@ -115,7 +122,9 @@ class Supervisor:
                 for process in running:
                     _send(process, signal.SIGKILL)
             self.signals.wait(LOOK_SECONDS)
-        return max([self._worst, *(_exit_code(process.returncode) for process in running)])
+        # Whom our signal has ended had not begun to listen, and so had not begun to work.
+        ends = [process.returncode for process in running]
+        return max([self._worst, *(_exit_code(end) for end in ends if end not in STOPPED_BY_US)])
 
 
 def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -133,6 +134,42 @@ def test_what_cannot_start_ends_all_with_its_code(run):
     running = run("import sys; sys.exit(1)", processes=3)
 
     assert running.wait() == 1
+
+
+def test_a_child_that_is_told_to_stop_before_it_listens_has_ended_well(run):
+    running = run(
+        "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(60)"
+    )
+    wait_until(running.pids)
+    running.signals.send()
+
+    assert running.wait() == 0
+
+
+def test_a_process_that_cannot_be_made_is_tried_again(run, monkeypatch, caplog):
+    def refuse(*args, **options):
+        if not refused:
+            refused.append(1)
+            raise BlockingIOError("no more processes")
+        return popen(*args, **options)
+
+    refused, popen = [], subprocess.Popen
+    monkeypatch.setattr(module.subprocess, "Popen", refuse)
+    running = run(CHILD, int(signal.SIGTERM), processes=2)
+    wait_until(lambda: len(running.pids()) == 2)
+    running.signals.send()
+
+    assert running.wait() == 0
+    assert "no worker process can be started, trying again in 0." in caplog.text
+
+
+def test_a_process_that_ran_long_is_started_again_soon(run, monkeypatch):
+    monkeypatch.setattr(module, "SETTLED_SECONDS", -1.0)
+    running = run("import os, pathlib, sys; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); sys.exit(2)")
+    wait_until(lambda: len(running.pids()) >= 3)
+
+    assert running.supervisor._children[0].backoff.failures <= 1
+    running.signals.send()
 
 
 def test_what_keeps_ending_is_started_again_after_growing_pauses(run, monkeypatch):
