@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from django_river import storage
 from django_river.conf import Config, config
-from django_river.exceptions import ArgumentTypeError, UnknownQueue
+from django_river.exceptions import ArgumentTypeError, DefinitionError, UnknownQueue
 from django_river.hints import hints
 from django_river.jobs.context import JobContext
 from django_river.jobs.definition import Definition, JobOptions, check_options
@@ -188,7 +188,7 @@ class BuiltJob:
     database: str = field(default="default")
 
 
-def enqueue_many(jobs: Iterable[BuiltJob]) -> Sequence[Job]:
+def enqueue_many(jobs: Iterable[BuiltJob]) -> StoredJobs:
     """Store many jobs at once, all or none, in the caller's transaction if there is one.
 
     >>> enqueue_many(send_receipt.build(order.pk) for order in orders)     # doctest: +SKIP
@@ -199,9 +199,13 @@ def enqueue_many(jobs: Iterable[BuiltJob]) -> Sequence[Job]:
     for built in jobs:
         if not isinstance(built, BuiltJob):
             raise ArgumentTypeError(f"enqueue_many takes what build() returns, got {built!r}")
-    if len({built.database for built in jobs}) > 1:
-        raise ValueError("enqueue_many stores all jobs in one transaction, so they must share a database")
-    return _insert(jobs) if jobs else []
+    databases = sorted({built.database for built in jobs})
+    if len(databases) > 1:
+        raise ValueError(
+            f"enqueue_many stores all jobs in one transaction, so they must share a database, "
+            f"got {' and '.join(databases)}"
+        )
+    return _insert(jobs) if jobs else StoredJobs([], [])
 
 
 class StoredJobs(Sequence["Job"]):
@@ -222,8 +226,8 @@ class StoredJobs(Sequence["Job"]):
     @overload
     def __getitem__(self, index: int) -> Job: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Job]: ...
-    def __getitem__(self, index: int | slice) -> Job | Sequence[Job]:
+    def __getitem__(self, index: slice) -> StoredJobs: ...
+    def __getitem__(self, index: int | slice) -> Job | StoredJobs:
         if isinstance(index, slice):
             return StoredJobs(self._built[index], self._rows[index])
         return _model(self._built[index], self._rows[index])
@@ -277,6 +281,8 @@ def job(
     """
 
     def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
+        if isinstance(function, type | Definition) or not hasattr(function, "__qualname__"):
+            raise DefinitionError(f"@job must stand at a function, got {function!r}")
         definition = JobFunction(
             function, kind=kind, aliases=aliases, options=JobOptions(tags=_tags(tags), **options)
         )

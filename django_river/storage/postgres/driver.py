@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, connections
 
@@ -284,7 +285,14 @@ class Driver(Storage):
             cursor.copy(SQL["job_insert_copy"]) as copy,
         ):
             for (id, now), job in zip(drawn, jobs, strict=True):
-                due = job.scheduled_at or (now + job.delay if job.delay else now)
+                if job.scheduled_at is None:
+                    due = now + job.delay if job.delay else now
+                elif now.tzinfo is None:
+                    # Without USE_TZ, moments are read in the zone of the connection.
+                    zone = ZoneInfo(connection.timezone_name)
+                    due = job.scheduled_at.astimezone(zone).replace(tzinfo=None)
+                else:
+                    due = job.scheduled_at
                 state = "pending" if job.pending else "scheduled" if due > now else "available"
                 copy.write_row(
                     (
