@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_type_hints
 
 import msgspec
+import msgspec.inspect
 
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError, DefinitionError
 from django_river.jobs.context import JobContext
@@ -42,7 +43,9 @@ class Arguments:
         self._positional_only = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
         self._struct = _struct(kind, parameters, hints)
         self._decoder = msgspec.json.Decoder(self._struct)
-        self._fields = self._struct.__struct_fields__
+        self.fields = self._struct.__struct_fields__
+        # Clock times are equal to those of no zone if their zone has to know the day: == does not notice a loss.
+        self._has_clock_times = any(isinstance(t, msgspec.inspect.TimeType) for t in _types(self._struct))
         self._check_defaults(parameters)
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int) -> bytes:
@@ -61,7 +64,7 @@ class Arguments:
             stored = self._decoder.decode(raw)
         except msgspec.ValidationError as error:
             raise self._explained(error, given) from error
-        if stored != values:
+        if stored != values or self._has_clock_times:
             for place, thing in lossy_places(values, stored):
                 name, _, rest = place[1:].partition("[")
                 raise ArgumentTypeError(
@@ -78,7 +81,7 @@ class Arguments:
             raise self._explained(error, {}) from error
         except msgspec.DecodeError as error:
             raise ArgumentValueError(f"{self.kind}: arguments are not JSON: {error}") from error
-        return {name: getattr(values, name) for name in self._fields}
+        return {name: getattr(values, name) for name in self.fields}
 
     def call(self, function: Callable[..., Any], values: dict[str, Any], context: JobContext) -> Any:
         """Call the function as its signature wants it."""
@@ -93,6 +96,10 @@ class Arguments:
             )
         given = dict(zip(self.names, args, strict=False))
         for name, value in kwargs.items():
+            if name in self._positional_only:
+                raise ArgumentTypeError(
+                    f"{self.kind}: argument {name!r} is positional-only, but was given by name"
+                )
             if name in given:
                 raise ArgumentTypeError(f"{self.kind}: argument {name!r} was given twice")
             given[name] = value
@@ -103,7 +110,7 @@ class Arguments:
             return encode_checked(values, what=f"{self.kind}: arguments", limit=limit)
         except (ArgumentTypeError, ArgumentValueError):
             # Say which one it is, if one alone is enough to fail.
-            for name in self._fields:
+            for name in self.fields:
                 encode_checked(
                     getattr(values, name), what=f"{self.kind}: argument {name!r}", limit=limit, depth=1
                 )
@@ -115,7 +122,7 @@ class Arguments:
             if parameter.default is parameter.empty:
                 continue
             try:
-                field_type = msgspec.structs.fields(self._struct)[self._fields.index(parameter.name)].type
+                field_type = msgspec.structs.fields(self._struct)[self.fields.index(parameter.name)].type
                 value = msgspec.convert(parameter.default, field_type)
                 raw = encode_checked(value, what=f"{self.kind}: default of {parameter.name!r}", limit=1 << 20)
                 stored = msgspec.json.decode(raw, type=field_type)
@@ -138,7 +145,7 @@ class Arguments:
                 text = text.replace("Object missing required field", "missing argument")
             else:
                 text = text.replace("Object contains unknown field", "unknown argument")
-            return ArgumentTypeError(f"{self.kind}: {text}; it takes {', '.join(self._fields) or 'none'}")
+            return ArgumentTypeError(f"{self.kind}: {text}; it takes {', '.join(self.fields) or 'none'}")
         said = str(error)[: match.start()].replace("`", "")
         said = said[0].lower() + said[1:]
         name, rest = match["name"], match["rest"]
@@ -159,8 +166,12 @@ def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
 
 
 def _type_hints(function: Callable[..., Any], kind: str) -> dict[str, Any]:
+    """What the parameters are annotated with; what a job returns is nobody's business."""
+    function = inspect.unwrap(function)
+    annotations = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    holder = type("Parameters", (), {"__annotations__": annotations})
     try:
-        return get_type_hints(function, include_extras=True)
+        return get_type_hints(holder, globalns=getattr(function, "__globals__", None), include_extras=True)
     except Exception as error:
         raise DefinitionError(f"{kind}: cannot resolve the annotations of its arguments: {error}") from error
 
@@ -176,34 +187,33 @@ def _struct(kind: str, parameters: list[inspect.Parameter], hints: Mapping[str, 
     try:
         struct = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
         msgspec.json.Decoder(struct)
-        described = msgspec.inspect.type_info(struct)
     except TypeError as error:
         raise DefinitionError(f"{kind}: its arguments cannot be stored: {error}") from error
-    assert isinstance(described, msgspec.inspect.StructType)
-    for field in described.fields:
-        for cls in _unstorable(field.type, set()):
-            raise DefinitionError(
-                f"{kind}: argument {field.name!r} takes {cls.__name__}, which JSON cannot hold; "
-                f"pass what it can be found by, such as its primary key"
-            )
+    for field in msgspec.structs.fields(struct):
+        for found in _types(field.type):
+            if isinstance(found, msgspec.inspect.CustomType):
+                raise DefinitionError(
+                    f"{kind}: argument {field.name!r} takes {found.cls.__name__}, which JSON cannot hold; "
+                    f"pass what it can be found by, such as its primary key"
+                )
     return struct
 
 
-def _unstorable(described: Any, seen: set[int]) -> Iterator[type]:
-    """Classes inside a type that msgspec knows nothing about: a model, say."""
-    if id(described) in seen:
-        return
-    seen.add(id(described))
-    if isinstance(described, msgspec.inspect.CustomType):
-        yield described.cls
-    for name in ("item_type", "key_type", "value_type", "type"):
-        inner = getattr(described, name, None)
-        if isinstance(inner, msgspec.inspect.Type):
-            yield from _unstorable(inner, seen)
-    for inner in (*getattr(described, "types", ()), *getattr(described, "item_types", ())):
-        yield from _unstorable(inner, seen)
-    for field in getattr(described, "fields", ()):
-        yield from _unstorable(field.type, seen)
+def _types(hint: Any) -> Iterator[msgspec.inspect.Type]:
+    """All types that an annotation is made of."""
+    seen: dict[int, Any] = {}
+    waiting: list[Any] = [msgspec.inspect.type_info(hint)]
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen[id(found)] = found
+        if isinstance(found, msgspec.inspect.Type):
+            yield found
+        if isinstance(found, tuple):
+            waiting += found
+        elif isinstance(found, msgspec.inspect.Type | msgspec.inspect.Field):
+            waiting += (getattr(found, name) for name in found.__struct_fields__)
 
 
 def _field_default(default: Any) -> Any:

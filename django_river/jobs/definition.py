@@ -37,8 +37,8 @@ class JobOptions:
         check_options(
             queue=self.queue, priority=self.priority, max_attempts=self.max_attempts, tags=self.tags
         )
-        if self.timeout is not None and seconds(self.timeout) <= 0:
-            raise ValueError(f"timeout must be above 0, got {self.timeout!r}")
+        if self.timeout is not None and not _is_span(self.timeout):
+            raise ValueError(f"timeout must be a timedelta or seconds above 0, got {self.timeout!r}")
         if self.retry is not None and not callable(self.retry):
             raise TypeError(f"retry must be callable, got {self.retry!r}")
         if self.unique is not None and not isinstance(self.unique, Unique):
@@ -56,6 +56,10 @@ class Definition(Generic[P, R]):
         aliases: Iterable[str] = (),
         options: JobOptions,
     ) -> None:
+        if not _is_function(function):
+            raise DefinitionError(f"@job must stand at a function, got {function!r}")
+        if isinstance(aliases, str):
+            raise TypeError(f"aliases must be a list of kinds, got {aliases!r}")
         self.function = function
         self.kind = default_kind(function) if kind is None else kind
         self.aliases = tuple(aliases)
@@ -79,8 +83,23 @@ class Definition(Generic[P, R]):
 
     @cached_property
     def arguments(self) -> Arguments:
-        """The typed arguments; built when first asked for, so annotations may name what comes later."""
-        return Arguments(self.function, kind=self.kind)
+        """The typed arguments; built when first asked for, so annotations may name what comes later.
+
+        Raises :class:`DefinitionError` if they cannot be stored, or lack one that ``unique`` names.
+        """
+        arguments = Arguments(self.function, kind=self.kind)
+        if self.options.unique is not None:
+            self.check_unique(self.options.unique, arguments)
+        return arguments
+
+    def check_unique(self, unique: Unique, arguments: Arguments | None = None) -> None:
+        """Refuse a choice of arguments that the function does not take: every job would be the same."""
+        known = (arguments or self.arguments).fields
+        for path in unique.by_args if isinstance(unique.by_args, tuple) else ():
+            if path.split(".")[0] not in known:
+                raise DefinitionError(
+                    f"{self.kind}: unique by_args must name its arguments ({', '.join(known) or 'none'}), got {path!r}"
+                )
 
     @property
     def place(self) -> str:
@@ -131,6 +150,18 @@ def default_kind(function: Callable[..., Any]) -> str:
 def seconds(span: timedelta | float) -> float:
     """A span in seconds."""
     return span.total_seconds() if isinstance(span, timedelta) else float(span)
+
+
+def _is_function(function: object) -> bool:
+    if inspect.isclass(function) or isinstance(function, Definition):
+        return False
+    return callable(function) and hasattr(function, "__qualname__") and hasattr(function, "__module__")
+
+
+def _is_span(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
+        return False
+    return 0 < seconds(value) < float("inf")
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

@@ -8,6 +8,7 @@ A policy is any callable that takes a :class:`Failure` and returns the time to w
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class RetryOn:
 def retry_delay(policy: RetryPolicy, failure: Failure) -> timedelta | None:
     """Ask a policy, and keep its answer between zero and :data:`MAX_DELAY`.
 
-    Raises :class:`TypeError` for an answer that is no span of time.
+    Raises :class:`TypeError` or :class:`ValueError` for an answer that is no span of time.
     """
     answer = policy(failure)
     if answer is None:
@@ -101,6 +102,8 @@ def retry_delay(policy: RetryPolicy, failure: Failure) -> timedelta | None:
     if isinstance(answer, bool) or not isinstance(answer, timedelta | int | float):
         raise TypeError(f"a retry policy must return a timedelta, seconds or None, got {answer!r}")
     if not isinstance(answer, timedelta):
+        if _is_nan(answer):
+            raise ValueError(f"a retry policy must return a timedelta, seconds or None, got {answer!r}")
         answer = timedelta(seconds=min(max(answer, 0.0), MAX_DELAY.total_seconds()))
     return min(max(answer, timedelta(0)), MAX_DELAY)
 
@@ -108,3 +111,7 @@ def retry_delay(policy: RetryPolicy, failure: Failure) -> timedelta | None:
 def _jittered(seconds: float, jitter: float) -> timedelta:
     seconds = min(seconds, MAX_DELAY.total_seconds())
     return timedelta(seconds=seconds * random.uniform(1 - jitter, 1 + jitter))
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)

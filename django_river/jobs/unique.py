@@ -53,13 +53,18 @@ class Unique:
         except ValueError as error:
             raise ValueError(f"by_state: {error}; known states are {', '.join(State)}") from error
         given: object = self.by_args
-        if isinstance(given, str):
-            raise TypeError(f"by_args must be True or a list of names, got {self.by_args!r}")
-        if not isinstance(self.by_args, bool):
-            object.__setattr__(self, "by_args", tuple(self.by_args))
+        if not isinstance(given, bool):
+            if not isinstance(given, list | tuple) or not all(
+                isinstance(path, str) and path for path in given
+            ):
+                raise TypeError(f"by_args must be True or a list of names, got {given!r}")
+            object.__setattr__(self, "by_args", tuple(given))
         missing = REQUIRED_STATES - frozenset(self.by_state)
         if missing:
             raise ValueError(f"by_state must contain {', '.join(sorted(missing))}")
+        period: object = self.by_period
+        if period is not None and not isinstance(period, timedelta):
+            raise TypeError(f"by_period must be a timedelta, got {period!r}")
         if self.by_period is not None and self.by_period < timedelta(seconds=1):
             raise ValueError(f"by_period must be at least one second, got {self.by_period!r}")
         if not (self.by_args or self.by_period or self.by_queue or self.by_state != DEFAULT_STATES):
@@ -124,7 +129,8 @@ def _chosen(values: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
 
 def _period_start(moment: datetime, period: timedelta) -> str:
     moment = moment.astimezone(UTC)
-    return (moment - (moment - _YEAR_ONE) % period).strftime("%Y-%m-%dT%H:%M:%SZ")
+    start = moment - (moment - _YEAR_ONE) % period
+    return start.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 _ESCAPED = re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029]')

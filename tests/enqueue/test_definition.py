@@ -133,7 +133,7 @@ class TestWhatCannotBe:
             ({"queue": "Mail"}, ValueError, "queue must be lower-case"),
             ({"priority": 5}, ValueError, "priority must be an int from 1"),
             ({"max_attempts": "3"}, ValueError, "max_attempts must be an int"),
-            ({"timeout": 0}, ValueError, "timeout must be above 0, got 0"),
+            ({"timeout": 0}, ValueError, "timeout must be a timedelta or seconds above 0, got 0"),
             ({"retry": 5}, TypeError, "retry must be callable, got 5"),
             ({"tags": "eu"}, TypeError, "tags must be a list of texts, got 'eu'"),
             ({"tags": ["a b"]}, ValueError, "a tag must be 1 to 255"),

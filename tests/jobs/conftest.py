@@ -1,0 +1,5 @@
+"""Storage, for what is only true if a database keeps it."""
+
+from tests.storage.conftest import store
+
+__all__ = ["store"]
