@@ -25,7 +25,8 @@ def resume(name: str = ALL, *, using: str | None = None) -> list[str]:
     """
     alias = _alias(name, using)
     names = storage.for_caller(alias).queue_resume(name)
-    hints.wake(alias, names)
+    if names:
+        hints.wake(alias, names)
     return names
 
 

@@ -70,6 +70,18 @@ def using(transactional_db: None) -> str:
 
 
 @pytest.fixture
+def second(using: str) -> Iterator[str]:
+    """Another alias of the same database: a connection with transactions of its own."""
+    other = connection.copy("second")
+    # Connected before it is known: Django's test case forbids to connect to what it has not been told of.
+    other.connect()
+    connections["second"], connections.databases["second"] = other, other.settings_dict
+    yield "second"
+    other.close()
+    del connections["second"], connections.databases["second"]
+
+
+@pytest.fixture
 def process_environ(transactional_db: None) -> dict[str, str]:
     """The environment for a process that is to work on this test's database."""
     return environ_for(_url(connection))

@@ -166,7 +166,7 @@ class TestDelete:
     def test_says_what_went_meanwhile(self, root, monkeypatch):
         job = JobFactory(completed=True)
         answer = operations.Result(changed=[], skipped={job.pk: "missing"})
-        monkeypatch.setattr(operations, "_apply", lambda *given: answer)
+        monkeypatch.setattr(operations._Selection, "change", lambda *given: answer)
 
         response = root.act("job", "delete_jobs", [job], confirmed=True)
 

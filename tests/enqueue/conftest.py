@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import connection, connections
 
 from django_river import job, storage
 from django_river.enqueue import JobFunction
@@ -20,18 +19,6 @@ from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT
 def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier test has said a moment ago leaves nothing out."""
     monkeypatch.setattr(hints, "_sent_at", {})
-
-
-@pytest.fixture
-def second(using: str) -> Iterator[str]:
-    """Another alias of the same database: a connection with transactions of its own."""
-    other = connection.copy("second")
-    # Connected before it is known: Django's test case forbids to connect to what it has not been told of.
-    other.connect()
-    connections["second"], connections.databases["second"] = other, other.settings_dict
-    yield "second"
-    other.close()
-    del connections["second"], connections.databases["second"]
 
 
 @pytest.fixture
