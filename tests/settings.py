@@ -17,6 +17,7 @@ SQLITE_OPTIONS = {
 }
 
 SECRET_KEY = "not secret: tests only"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "Europe/Paris"
 ROOT_URLCONF = "tests.urls"

@@ -68,7 +68,7 @@ class TestTarget:
 
         stored = store.job_set_state_many(ME, changes)
 
-        assert {row.id: row.state for row in stored} == {c.id: c.state for c in changes}
+        assert {kept.id: kept.state for kept in stored} == {c.id: c.state for c in changes}
         assert [row(job).state for job in jobs] == RESULTS
 
     def test_successes_of_different_attempts_are_written_together(self, store):
@@ -78,7 +78,7 @@ class TestTarget:
 
         stored = store.job_set_state_many(ME, [change(job) for job in jobs])
 
-        assert {row.id for row in stored} == {job.id for job in jobs}
+        assert {kept.id for kept in stored} == {job.id for job in jobs}
         assert set(Job.objects.values_list("state", "attempt")) == {("completed", 1), ("completed", 5)}
 
     def test_nothing_is_nothing(self, store):
