@@ -139,7 +139,7 @@ class Service(ABC):
         finally:
             try:
                 self.cleanup()
-            except Exception:
+            except BaseException:
                 logger.exception("%s could not clean up", self.name)
 
     def _try_step(self) -> float:

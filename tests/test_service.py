@@ -298,9 +298,13 @@ class TestCrash:
 
         wait_until(lambda: not service.is_running)
 
-    def test_of_the_cleanup_is_logged(self, run, monkeypatch, caplog):
+    @pytest.mark.parametrize("error", [ValueError, SystemExit])
+    def test_of_the_cleanup_is_logged(self, run, monkeypatch, caplog, error):
+        def crash():
+            raise error
+
         service = run()
-        monkeypatch.setattr(service, "cleanup", lambda: 1 / 0)
+        monkeypatch.setattr(service, "cleanup", crash)
         service.start()
 
         assert service.stop(5)

@@ -101,7 +101,7 @@ class Completer(Service):
     def cleanup(self) -> None:
         try:
             self.step()
-        except Exception as error:
+        except BaseException as error:
             logger.warning("%s failed at the end: %s", self.name, error)
         if self.backlog:
             logger.error("%d results could not be stored; their jobs will be rescued", self.backlog)
