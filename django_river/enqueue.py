@@ -141,6 +141,8 @@ class JobRequest(Generic[P]):
         for name, check in _CHECKS.items():
             if name in given:
                 check(given[name])
+        if "unique" in given:
+            self.function.check_unique(given["unique"])
         return replace(self, **given)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
@@ -358,9 +360,14 @@ def _may_run_now(row: JobInsert) -> bool:
 def _model(built: BuiltJob, row: InsertedJob) -> Job:
     model: type[Job] = apps.get_model("django_river", "Job")
     if row.skipped:
-        job = model.objects.using(built.database).get(pk=row.id)
+        # Its row can be gone by now: then the job is made of what we know of it.
+        job = model.objects.using(built.database).filter(pk=row.id).first() or _made(model, built, row)
         job.skipped_as_duplicate = True
         return job
+    return _made(model, built, row)
+
+
+def _made(model: type[Job], built: BuiltJob, row: InsertedJob) -> Job:
     request = built.row
     values = {
         "id": row.id,
