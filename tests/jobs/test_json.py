@@ -57,7 +57,7 @@ def test_large_floats_are_written_without_exponent(number):
         ("x" * 2000, ArgumentValueError, r"^output: 2002 bytes of JSON, more than the limit of 1000$"),
         ("\0", ArgumentValueError, r"^output: text must not contain NUL characters$"),
     ],
-    ids=str,
+    ids=["tuple", "set", "object", "nan", "size", "nul"],
 )
 def test_what_json_cannot_hold_is_refused(value, error, why):
     with pytest.raises(error, match=why):
