@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.db import connection, connections
+from django.db.migrations import CreateModel
 from pytest_django import DjangoDbBlocker
 
 from django_river import storage
 from django_river.exceptions import MigrationError
 from django_river.jobs.states import State
+from django_river.storage.migration import RiverTables
 from tests.storage.steps import claim, insert, settle
 
 RIVER_V7 = Path(__file__).with_name("river_v7.sql").read_text()
@@ -262,6 +264,14 @@ class TestTables:
 class TestMigration:
     def test_is_complete(self, db):
         call_command("makemigrations", "django_river", check=True, dry_run=True, verbosity=0)
+
+    def test_can_be_written_down(self):
+        """As squashing does."""
+        operation = RiverTables([CreateModel("Queue", [])])
+
+        name, args, options = operation.deconstruct()
+        assert (name, len(args), options) == ("RiverTables", 1, {})
+        assert RiverTables(*args).describe() == "Create River's tables, or adopt them"
 
     def test_goes_back_and_forth(self, scratch):
         migrate(scratch)

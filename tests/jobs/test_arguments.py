@@ -12,7 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError
 from django_river.jobs.arguments import Arguments
@@ -136,6 +136,14 @@ class TestTypes:
             "type: shop.job: argument 'pages': expected int, got str, came dict ({'a': 1})"
         )
 
+    def test_are_checked_inside_instances_too(self):
+        def function(page: Page): ...
+
+        assert sent(function, Page(1)) == b'{"page":{"number":1}}'
+        assert refused(function, Page("1")).startswith(
+            "type: shop.job: argument 'page' at .number: expected int, got str, came Page (Page("
+        )
+
     def test_cut_what_is_long(self):
         why = refused(whole, "x" * 1000)
 
@@ -169,6 +177,10 @@ class TestTypes:
             return wrapper
 
         assert refused(decorator(whole), "1").startswith("type: shop.job: argument 'x': expected int")
+
+
+class Page(Struct):
+    number: int
 
 
 @dataclass

@@ -6,7 +6,15 @@ import threading
 import time
 
 import pytest
-from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+)
 
 from django_river import storage
 from django_river.exceptions import ConfigError
@@ -14,6 +22,7 @@ from django_river.models import Queue
 from django_river.storage.postgres import session as postgres_session
 from django_river.storage.sessions import DjangoSession
 from tests.storage.steps import insert, row
+from tests.waiting import wait_until
 
 KILL = "SELECT pg_terminate_backend(%(pid)s)"
 
@@ -218,6 +227,16 @@ class TestPostgres:
             patch.setitem(connection.settings_dict["OPTIONS"], "assume_role", "pg_monitor")
             assert own.session.execute("SELECT current_user", {}) == [("pg_monitor",)]
         own.close()
+
+    def test_leaves_no_connection_that_could_not_be_made_ready(self, store, using, monkeypatch):
+        own = storage.open_storage(using, timeout=20)
+        with monkeypatch.context() as patch:
+            patch.setitem(connection.settings_dict["OPTIONS"], "assume_role", "nobody_of_this_name")
+            with pytest.raises(DatabaseError, match="nobody_of_this_name"):
+                own.queue_list(["a"])
+
+        others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'django_river' AND pid <> pg_backend_pid()"
+        wait_until(lambda: store.session.execute(others, {}) == [(0,)])
 
     def test_behind_a_pooler_sets_its_limit_in_each_transaction(self, using, monkeypatch):
         monkeypatch.setattr(postgres_session, "is_pooled", lambda connection: True)
