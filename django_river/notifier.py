@@ -6,10 +6,12 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django_river.service import Service
 from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP, Listener
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +88,17 @@ class Notifier(Service):
     def _dispatch(self, topic: str, message: dict[str, Any]) -> None:
         action = message.get("action")
         if topic == TOPIC_INSERT:
-            self.ears.on_insert(message["queue"])
+            self.ears.on_insert(_of_type(str, message["queue"]))
         elif topic == TOPIC_LEADERSHIP:
             self.ears.on_leadership(str(action), str(message.get("leader_id", "")))
         elif action == "cancel":
-            self.ears.on_cancel(int(message["job_id"]))
+            self.ears.on_cancel(_of_type(int, message["job_id"]))
         elif action in {"pause", "resume"}:
-            self.ears.on_pause(message["queue"], action == "pause")
+            self.ears.on_pause(_of_type(str, message["queue"]), action == "pause")
+
+
+def _of_type(expected: type[T], value: object) -> T:
+    # Not isinstance: JSON's true is no id.
+    if type(value) is not expected:
+        raise TypeError(f"must be {expected.__name__}, not {value!r}")
+    return value

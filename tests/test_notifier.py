@@ -97,7 +97,6 @@ class TestTelling:
         [
             (TOPIC_INSERT, {"queue": "emails"}, ("insert", "emails")),
             (TOPIC_CONTROL, {"action": "cancel", "job_id": 7, "queue": "q"}, ("cancel", 7)),
-            (TOPIC_CONTROL, {"action": "cancel", "job_id": "7", "queue": "q"}, ("cancel", 7)),
             (TOPIC_CONTROL, {"action": "pause", "queue": "q"}, ("pause", "q", True)),
             (TOPIC_CONTROL, {"action": "resume", "queue": "*"}, ("pause", "*", False)),
             (TOPIC_LEADERSHIP, {"action": "resigned", "leader_id": "x"}, ("leadership", "resigned", "x")),
@@ -126,6 +125,9 @@ class TestTelling:
         [
             "", "{", "[]", "null", '"text"', "7", "{}", '{"job_id": "x"}', '{"action": "cancel"}', "\x00", "[" * 7000,
             '{"action": "cancel", "job_id": 1e999}', '{"action": "cancel", "job_id": null}', "9" * 5000,
+            '{"action": "cancel", "job_id": "7"}', '{"action": "cancel", "job_id": true}',
+            '{"action": "cancel", "job_id": 7.5}', '{"action": ["pause"]}', '{"action": "pause"}',
+            '{"action": "pause", "queue": 7}', '{"action": "resume", "queue": ["q"]}',
         ],
     )  # fmt: skip
     @pytest.mark.parametrize("topic", [TOPIC_INSERT, TOPIC_CONTROL])
@@ -136,9 +138,21 @@ class TestTelling:
         script.say(TOPIC_INSERT, '{"queue": "q"}')
         wait_until(lambda: heard[-1] == ("insert", "q"))
 
+        assert heard == [("connect",), ("insert", "q")]
         assert script.connects == 1
         if not (topic == TOPIC_CONTROL and payload in {"{}", '{"job_id": "x"}'}):
             assert f"a notification on {topic} is not understood" in caplog.text
+
+    @pytest.mark.parametrize("queue", ["null", "7", "true", '["q"]', '{"q": 1}'])
+    def test_a_queue_that_is_no_name_is_not_understood(self, listen, heard, queue, caplog):
+        script = Script()
+        listen(script)
+        script.say(TOPIC_INSERT, f'{{"queue": {queue}}}')
+        script.say(TOPIC_INSERT, '{"queue": "q"}')
+        wait_until(lambda: heard[-1] == ("insert", "q"))
+
+        assert heard == [("connect",), ("insert", "q")]
+        assert "a notification on river_insert is not understood" in caplog.text
 
     def test_an_ear_that_fails_does_not_keep_the_others_from_hearing(self, listen, heard):
         script = Script()
