@@ -10,7 +10,7 @@ import logging
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from django_river.service import Backoff
@@ -27,6 +27,8 @@ SETTLED_SECONDS = 60.0
 #: A process that ends with an error in its first so many seconds could not start at all.
 FIRST_SECONDS = 10.0
 EXIT_ERROR = 1
+#: How a process ends that had to cut jobs off, but has stored all results.
+EXIT_INTERRUPTED = 3
 #: How a process ends that is told to stop before it listens.
 STOPPED_BY_US = (-signal.SIGTERM, -signal.SIGINT)
 #: How long past its own stop timeout a process may take before it is killed.
@@ -84,7 +86,7 @@ class Supervisor:
         child.process = None
         if self.is_burst:
             self._children.remove(child)
-            self._worst = max(self._worst, _exit_code(code))
+            self._worst = _worst([self._worst, _exit_code(code)])
             return
         if code == EXIT_ERROR and child.backoff.failures == 0 and now - child.started_at < FIRST_SECONDS:
             # It said why. Alone it would have ended the same way, and starting it again would not help.
@@ -124,7 +126,7 @@ class Supervisor:
             self.signals.wait(LOOK_SECONDS)
         # Whom our signal has ended had not begun to listen, and so had not begun to work.
         ends = [process.returncode for process in running]
-        return max([self._worst, *(_exit_code(end) for end in ends if end not in STOPPED_BY_US)])
+        return _worst([self._worst, *(_exit_code(end) for end in ends if end not in STOPPED_BY_US)])
 
 
 def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
@@ -135,3 +137,8 @@ def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 def _exit_code(code: int) -> int:
     """As a shell would say it: a process ended by a signal counts as an error."""
     return code if code >= 0 else 128 - code
+
+
+def _worst(codes: Collection[int]) -> int:
+    """Any error is worse than jobs that were cut off; of two errors, the higher one."""
+    return max(codes, key=lambda code: (code != 0, code != EXIT_INTERRUPTED, code))

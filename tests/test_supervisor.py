@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -84,7 +85,8 @@ def run(tmp_path):
     yield start
     for running in started:
         for pid in running.alive():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         running.signals.send()
         running.wait()
 
@@ -181,8 +183,36 @@ def test_what_keeps_ending_is_started_again_after_growing_pauses(run, monkeypatc
     assert running.wait() in {0, 2}
 
 
-@pytest.mark.parametrize(("codes", "worst"), [("0", 0), ("3", 3)])
+#: Two processes that end with different codes: the first one to make the file, and the other one.
+TWO_ENDS = """
+import os, pathlib, sys
+codes = list(map(int, sys.argv[2:]))
+try:
+    (pathlib.Path(sys.argv[1]) / "first").touch(exist_ok=False)
+except FileExistsError:
+    sys.exit(codes[1])
+sys.exit(codes[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"), [((0, 0), 0), ((0, 3), 3), ((3, 1), 1), ((1, 3), 1), ((3, 2), 2), ((0, 1), 1)]
+)
 def test_a_burst_ends_with_its_children_and_the_worst_of_their_codes(run, codes, worst):
-    running = run(f"import sys; sys.exit({codes})", processes=2, is_burst=True)
+    running = run(TWO_ENDS, *codes, processes=2, is_burst=True)
 
     assert running.wait() == worst
+
+
+def test_a_killed_child_of_a_burst_is_worse_than_one_that_was_interrupted(run):
+    running = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", is_burst=True)
+
+    assert running.wait() == 128 + signal.SIGKILL
+
+
+def test_a_child_that_has_ended_meanwhile_is_sent_nothing():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(30)
+
+    module._send(process, signal.SIGKILL)
+    assert process.returncode == 0
