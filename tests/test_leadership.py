@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from django.utils import timezone
 from django_river import leadership, storage
 from django_river.leadership import RENEWALS, TRUST_MARGIN, Elector
 from django_river.models import Leader
+from django_river.storage.base import TOPIC_LEADERSHIP
 
 TTL = 15.0
 
@@ -50,6 +53,12 @@ def stand(using, clock):
 
 def expire():
     Leader.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def hear(listener):
+    """All that is said, one after the other."""
+    while True:
+        yield from listener.wait(10)
 
 
 def fail(*args, **kwargs):
@@ -229,6 +238,30 @@ class TestResign:
         assert not elector.is_leader
         assert elector.heard == ["gained", "lost"]
         assert not Leader.objects.exists()
+
+    def test_is_safe_twice(self, stand):
+        elector, other = stand(), stand("other")
+        elector.attempt()
+        elector.resign()
+        other.attempt()
+        elector.resign()
+
+        assert elector.heard == ["gained", "lost"]
+        assert other.is_leader
+
+    @pytest.mark.postgres
+    def test_is_told_to_the_others(self, using, stand):
+        listener = storage.open_listener(using)
+        listener.connect([TOPIC_LEADERSHIP])
+        elector = stand()
+        elector.attempt()
+        elector.resign()
+        elector.resign()
+        elector.storage.notify_many(TOPIC_LEADERSHIP, ["the end"])
+
+        told = list(itertools.takewhile(lambda said: said[1] != "the end", hear(listener)))
+        assert [json.loads(payload) for _, payload in told] == [{"action": "resigned", "leader_id": "me"}]
+        listener.close()
 
     def test_of_a_follower_changes_nothing(self, stand):
         stand("leader").attempt()
