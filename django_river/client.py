@@ -31,6 +31,7 @@ from django_river.leadership import Elector
 from django_river.maintenance.job_rescuer import JobRescuer
 from django_river.maintenance.job_scheduler import JobScheduler
 from django_river.maintenance.maintainer import Maintainer
+from django_river.names import queue_problem
 from django_river.notifier import Ears, Notifier
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
@@ -375,15 +376,16 @@ def chosen_queues(
     config: Config, *, only: Collection[str] = (), exclude: Collection[str] = ()
 ) -> dict[str, QueueConfig]:
     """The queues of the settings, narrowed. Raises :class:`ConfigError` for a name that is not there."""
-    unknown = sorted((set(only) | set(exclude)) - set(config.queues))
+    known = dict(config.queues)
+    if config.dynamic_queues:
+        known |= {name: QueueConfig() for name in only if name not in known and not queue_problem(name)}
+    unknown = sorted((set(only) | set(exclude)) - set(known))
     if unknown:
         raise ConfigError(
             f"unknown queue {', '.join(map(repr, unknown))}; the settings name {', '.join(sorted(config.queues))}"
         )
     return {
-        name: options
-        for name, options in config.queues.items()
-        if (not only or name in only) and name not in exclude
+        name: options for name, options in known.items() if (not only or name in only) and name not in exclude
     }
 
 

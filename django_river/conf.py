@@ -17,6 +17,8 @@ from django_river.names import queue_problem
 
 SETTING = "DJANGO_RIVER"
 MAX_WORKERS_LIMIT = 10_000
+#: No span is longer than ten years: beyond that a moment may not exist.
+MAX_SECONDS = 315_360_000
 #: Slots of a client, unless ``CONCURRENCY`` or one queue's ``MAX_WORKERS`` says more.
 DEFAULT_SLOTS = 100
 
@@ -55,7 +57,7 @@ def _is_seconds(value: Any, *, zero: bool = False) -> bool:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value >= 0 if zero else 0 < value < float("inf")
+    return (value >= 0 if zero else value > 0) and value <= MAX_SECONDS
 
 
 def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -166,7 +166,7 @@ class JobRequest(Generic[P]):
             tags=options.tags if self.tags is None else self.tags,
             pending=self.pending,
         )
-        _check_queue(row.queue, settings)
+        _check_queue(row.queue, settings, kind=row.kind)
         if self.metadata:
             row.metadata = encode_json(
                 dict(self.metadata), what=f"{row.kind}: metadata", limit=settings.max_args_bytes
@@ -391,10 +391,10 @@ def _made(model: type[Job], built: BuiltJob, row: InsertedJob) -> Job:
     return job
 
 
-def _check_queue(queue: str, settings: Config) -> None:
+def _check_queue(queue: str, settings: Config, *, kind: str) -> None:
     if queue not in settings.queues and not settings.dynamic_queues:
         raise UnknownQueue(
-            f"queue must be one of {', '.join(sorted(settings.queues)) or 'none'} (DJANGO_RIVER['QUEUES']), "
+            f"{kind}: queue must be one of {', '.join(sorted(settings.queues)) or 'none'} (DJANGO_RIVER['QUEUES']), "
             f"or DYNAMIC_QUEUES must be on; got {queue!r}"
         )
 

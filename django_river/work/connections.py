@@ -20,6 +20,8 @@ def tidy() -> None:
     every job, at milliseconds each. Here it means "until the thread has nothing to do".
     """
     for connection in connections.all(initialized_only=True):
+        # What DEBUG keeps of every statement is for requests, which forget it when they begin.
+        connection.queries_log.clear()
         with _or_forgotten(connection):
             if connection.in_atomic_block:
                 _leave_transaction(connection)

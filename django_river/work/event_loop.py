@@ -99,10 +99,21 @@ class EventLoop:
         asyncio.set_event_loop(loop)
         self._tidier = loop.create_task(self._tidy_now_and_then())
         try:
-            loop.run_forever()
+            while self._ender is None or not self._ender.done():
+                self._run_until_stopped(loop)
         finally:
             connections.close()
             loop.close()
+
+    def _run_until_stopped(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A job can stop the loop, or end it by a SystemExit in a task of its own. It must not take others along."""
+        try:
+            loop.run_forever()
+        except BaseException:
+            logger.exception("a job has ended the event loop; it goes on")
+        else:
+            if self._ender is None:
+                logger.error("a job has stopped the event loop; it goes on")
 
     def _start(self, attempt: Attempt) -> None:
         # A context of its own, as in a thread: we may be called by the task of the job before.

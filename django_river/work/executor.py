@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -53,11 +54,14 @@ class Executor:
         if isinstance(prepared, Outcome):
             return self.settle(attempt, prepared)
         definition, values, context = prepared
+        process = os.getpid()
         try:
             # A copy: what a job sets in context variables (language, time zone) must not meet the next one.
             contextvars.copy_context().run(definition.arguments.call, definition.function, values, context)
         except BaseException as error:
+            _end_if_forked(process)
             return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
+        _end_if_forked(process)
         return self.settle(attempt, outcomes.SUCCESS)
 
     async def aexecute(self, attempt: Attempt) -> bool:
@@ -128,3 +132,9 @@ class Executor:
             if context.cancel_reason is CancelReason.TIMEOUT:
                 raise JobTimeout(f"took longer than its timeout of {timeout:g} s") from error
             raise
+
+
+def _end_if_forked(process: int) -> None:
+    """A job that forks and returns in the child must not go on there as a second worker."""
+    if os.getpid() != process:
+        os._exit(0)

@@ -222,7 +222,8 @@ class TestQueues:
             nothing.using(queue="mail").enqueue()
 
         assert str(caught.value) == (
-            "queue must be one of default, other (DJANGO_RIVER['QUEUES']), or DYNAMIC_QUEUES must be on; got 'mail'"
+            "shop.nothing: queue must be one of default, other (DJANGO_RIVER['QUEUES']), "
+            "or DYNAMIC_QUEUES must be on; got 'mail'"
         )
         assert not Job.objects.exists()
 

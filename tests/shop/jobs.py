@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,6 +123,12 @@ async def until_told_async(flag: str) -> None:
 
 
 @job()
+async def deaf_until_told_in_a_thread(flag: str) -> None:
+    """The same, in a thread that nobody can stop."""
+    await asyncio.to_thread(deaf_until_told, flag)
+
+
+@job()
 def nap(seconds: float) -> None:
     """Take some time, and query the database on the way."""
     Run.objects.exists()
@@ -137,3 +145,14 @@ async def nap_async(seconds: float) -> None:
 def mark(context: JobContext, number: int) -> None:
     """Leave a number behind."""
     Run.objects.create(job_id=number, attempt=context.attempt, what="mark")
+
+
+@job()
+def fork(context: JobContext) -> None:
+    """Return in two processes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        context.record_output({"child": child})

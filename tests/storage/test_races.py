@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError
 
 from django_river.models import Job
-from django_river.storage.postgres.driver import SQL, UNIQUE_TRIES
+from django_river.storage.postgres.driver import SQL, TRIES
 from tests.factories import JobFactory
 from tests.storage.steps import insert, new, row, unique
 
@@ -47,7 +47,7 @@ class TestInsert:
             IntegrityError, match=r"unique job of kind 'tests.work' could not be inserted or found"
         ):
             insert(store, **unique("a"))
-        assert len(tries) == UNIQUE_TRIES
+        assert len(tries) == TRIES
         assert Job.objects.count() == 1
 
 
@@ -84,5 +84,5 @@ class TestLoser:
 
         with pytest.raises(IntegrityError, match="taken"):
             self.call(store, statement, job)
-        assert len(tries) == UNIQUE_TRIES
+        assert len(tries) == TRIES
         assert not store.session.in_transaction

@@ -307,3 +307,24 @@ def test_connections_of_async_jobs_are_looked_after(run, monkeypatch):
     wait_until(lambda: len(tidied) > 1)
 
     assert tidied[0] is not loop._thread
+
+
+async def stop_the_loop():
+    asyncio.get_running_loop().stop()
+
+
+async def end_in_a_task():
+    async def end():
+        raise SystemExit(3)
+
+    await asyncio.gather(asyncio.create_task(end()), return_exceptions=True)
+
+
+@pytest.mark.parametrize("hostile", [stop_the_loop, end_in_a_task])
+def test_a_job_that_ends_the_loop_takes_no_other_along(run, settled, hostile, caplog):
+    loop = run(nothing, hostile=hostile)
+    loop.submit(attempt_at(kind="hostile"))
+    wait_until(lambda: "the event loop; it goes on" in caplog.text)
+
+    loop.submit(attempt_at())
+    wait_until(lambda: SUCCESS in [outcome for attempt, outcome in settled if attempt.job.kind == "test"])

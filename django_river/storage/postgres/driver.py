@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, OperationalError, connections
+from psycopg.errors import DeadlockDetected
 
 from django_river.storage.base import (
     ATTEMPTED_BY_LIMIT,
@@ -39,8 +40,8 @@ T = TypeVar("T")
 SQL = load("django_river.storage.postgres")
 #: From this many jobs on, COPY is faster than an INSERT from arrays.
 COPY_FROM = 500
-#: How often a statement is tried again when a concurrent insert takes a unique key under its feet.
-UNIQUE_TRIES = 5
+#: How often statements are tried that meet others: see :meth:`Driver._despite_races`.
+TRIES = 5
 
 
 def open_driver(using: str, *, timeout: float) -> Driver:
@@ -75,12 +76,14 @@ class Driver(Storage):
         self._run("client_delete", id=client_id)
 
     def job_cancel(self, ids: Sequence[int]) -> list[ChangedJob]:
-        with self.session.atomic():
+        def attempt() -> list[ChangedJob]:
             jobs = [ChangedJob(*row) for row in self._run("job_cancel", ids=list(ids))]
             running = [cancel_payload(j.id, j.queue) for j in jobs if j.changed and j.state == "running"]
             if running:
                 self.notify_many(TOPIC_CONTROL, running)
-        return jobs
+            return jobs
+
+        return self._despite_races(attempt)
 
     def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
         return [id for (id,) in self._run("job_cancel_asked", ids=list(ids))]
@@ -138,7 +141,7 @@ class Driver(Storage):
                 self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in queues])
             return jobs
 
-        return self._despite_unique_races(attempt)
+        return self._despite_races(attempt)
 
     def job_schedule(self, limit: int) -> list[tuple[str, int]]:
         def attempt() -> list[tuple[str, int]]:
@@ -147,7 +150,7 @@ class Driver(Storage):
                 self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue, _ in moved])
             return moved
 
-        return self._despite_unique_races(attempt)
+        return self._despite_races(attempt)
 
     def job_seconds_until_due(self) -> float | None:
         seconds: float | None = self._run("job_seconds_until_due")[0][0]
@@ -161,9 +164,12 @@ class Driver(Storage):
                 plain.setdefault(change.attempt, []).append(change.id)
             else:
                 others.append(change)
-        if len(plain) + bool(others) == 1:
+        if len(plain) == 1 and not others:
             return self._set_states(client_id, plain, others)
         with self.session.atomic():
+            # Several statements, or one whose plan follows no order: without this, whoever cancels or retries many
+            # jobs, in the order of their ids, could wait for us while we wait for them.
+            self._run("job_lock", ids=[change.id for change in changes])
             return self._set_states(client_id, plain, others)
 
     def leader_elect(self, client_id: str, ttl: timedelta) -> LeaderTerm | None:
@@ -252,7 +258,7 @@ class Driver(Storage):
     def _insert_many(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
         inserted: dict[int, InsertedJob] = {}
         missing = list(range(len(jobs)))
-        for _ in range(UNIQUE_TRIES):
+        for _ in range(TRIES):
             rows = self._run("job_insert_many", **_columns([jobs[index] for index in missing]))
             inserted |= {
                 index: InsertedJob._make(row)
@@ -303,14 +309,21 @@ class Driver(Storage):
                 inserted.append(InsertedJob(id, state, 0, due, now, False))
         return inserted
 
-    def _despite_unique_races(self, attempt: Callable[[], T]) -> T:
-        """Run statements that look for taken unique keys; an insert may take one after they looked."""
-        for tries_left in reversed(range(UNIQUE_TRIES)):
+    def _despite_races(self, attempt: Callable[[], T]) -> T:
+        """Run statements that can meet others: an insert that takes a unique key after they looked, or a deadlock.
+
+        A deadlock inside the caller's transaction has ended that; it is the caller's to begin again.
+        """
+        for tries_left in reversed(range(TRIES)):
+            is_ours = not self.session.in_transaction
             try:
                 with self.session.atomic():
                     return attempt()
             except IntegrityError:
                 if not tries_left:
+                    raise
+            except OperationalError as error:
+                if not (tries_left and is_ours and isinstance(error.__cause__, DeadlockDetected)):
                     raise
         raise AssertionError("unreachable")
 

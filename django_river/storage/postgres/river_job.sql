@@ -134,6 +134,10 @@ WHERE unique_key = ANY(%(unique_keys)s::bytea[])
     AND unique_states IS NOT NULL
     AND river_job_state_in_bitmask(unique_states, state);
 
+-- name: job_lock
+-- In the order of the ids, as all statements do that change many rows.
+SELECT id FROM river_job WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE;
+
 -- name: job_complete
 -- Plain successes of one attempt number: the common case, and 40 per cent cheaper than arrays of values.
 UPDATE river_job

@@ -133,7 +133,10 @@ class PostgresSession:
         with closed_on_error(connection):
             self._pooled = is_pooled(connection)
             if not self._pooled:
-                connection.execute(f"SET statement_timeout = {self._timeout_ms}")
+                connection.execute(
+                    f"SET statement_timeout = {self._timeout_ms}; "
+                    "SET default_transaction_isolation = 'read committed'"
+                )
         self._connection = connection
         return connection
 
