@@ -11,6 +11,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 
+from django.db import connections, transaction
+
 WINDOW = 0.005
 LOOK_AGAIN = 2 * WINDOW
 
@@ -40,6 +42,14 @@ class Hints:
         """Wake the clients of this process."""
         for waker in self._wakers.get(using, ()):
             waker(queues)
+
+    def wake_on_commit(self, using: str, queues: Collection[str]) -> None:
+        """Wake them when they can see what the caller's transaction has done; a commit by hand is found by polling."""
+        connection = connections[using]
+        if connection.in_atomic_block:
+            transaction.on_commit(lambda: self.wake(using, queues), using=using, robust=True)
+        elif connection.get_autocommit():
+            self.wake(using, queues)
 
     def add_waker(self, using: str, waker: Waker) -> None:
         """Let a client of this process hear what is enqueued here."""

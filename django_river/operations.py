@@ -64,7 +64,7 @@ def retry(jobs: Jobs, *, using: str | None = None) -> Result:
     selected = _selected(jobs, using)
     result = selected.change(lambda store, ids: store.job_retry(ids))
     if result.changed:
-        hints.wake(selected.using, ())
+        hints.wake_on_commit(selected.using, ())
     return result
 
 

@@ -26,7 +26,7 @@ def resume(name: str = ALL, *, using: str | None = None) -> list[str]:
     alias = _alias(name, using)
     names = storage.for_caller(alias).queue_resume(name)
     if names:
-        hints.wake(alias, names)
+        hints.wake_on_commit(alias, names)
     return names
 
 

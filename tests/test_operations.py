@@ -83,13 +83,37 @@ class TestRetry:
         assert operations.retry(job) == Result(skipped={job.id: "discarded"})
 
     @pytest.mark.parametrize("state", ["completed", "running"])
-    def test_wakes_this_process_if_it_changed_anything(self, db, state):
-        woken = []
-        hints.add_waker("default", woken.append)
+    def test_wakes_this_process_if_it_changed_anything(self, using, woken, state):
         operations.retry(JobFactory(state=state))
-        hints.remove_waker("default", woken.append)
 
         assert woken == ([()] if state == "completed" else [])
+
+    def test_wakes_this_process_when_the_job_can_be_seen(self, using, woken):
+        with transaction.atomic():
+            operations.retry(JobFactory(completed=True))
+            assert woken == []
+
+        assert woken == [()]
+
+    def test_leaves_a_commit_by_hand_to_polling(self, using, woken):
+        job = JobFactory(completed=True)
+        transaction.set_autocommit(False)
+        try:
+            operations.retry(job)
+            transaction.commit()
+        finally:
+            transaction.set_autocommit(True)
+
+        assert woken == []
+        assert states() == ["available"]
+
+
+@pytest.fixture
+def woken():
+    calls = []
+    hints.add_waker("default", calls.append)
+    yield calls
+    hints.remove_waker("default", calls.append)
 
 
 class TestWhatTheyTake:

@@ -68,10 +68,18 @@ class TestResume:
         assert sorted(queues.resume()) == ["a", "b"]
         assert paused() == []
 
-    def test_wakes_who_works_them(self, db, woken):
+    def test_wakes_who_works_them(self, using, woken):
         QueueFactory(name="a", paused=True)
 
         queues.resume("a")
+
+        assert woken == [["a"]]
+
+    def test_wakes_them_when_they_can_see_it(self, using, woken):
+        QueueFactory(name="a", paused=True)
+        with transaction.atomic():
+            queues.resume("a")
+            assert woken == []
 
         assert woken == [["a"]]
 

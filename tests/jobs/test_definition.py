@@ -56,7 +56,9 @@ class TestFunction:
         assert not define(send).is_async
 
     @pytest.mark.parametrize(
-        "thing", [5, "send", None, int, functools.partial(send, 1), define(send), Registry], ids=lambda thing: type(thing).__name__
+        "thing",
+        [5, "send", None, int, functools.partial(send, 1), define(send), Registry],
+        ids=lambda thing: type(thing).__name__,
     )
     def test_is_needed(self, thing):
         with pytest.raises(DefinitionError, match="@job must stand at a function, got "):

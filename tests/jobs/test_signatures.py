@@ -100,6 +100,8 @@ class TestSignatures:
         why = no_job(function)
         assert why.startswith("shop.job: default of 'x' does not fit its annotation: Expected `int`, got")
 
-    @pytest.mark.parametrize("default", [(1,), UUID(int=1), float("nan"), "\0", object()], ids=lambda value: type(value).__name__)
+    @pytest.mark.parametrize(
+        "default", [(1,), UUID(int=1), float("nan"), "\0", object()], ids=lambda value: type(value).__name__
+    )
     def test_with_defaults_that_json_cannot_hold_are_refused(self, default):
         assert "default of 'x'" in no_job(lambda x=default: None)
