@@ -79,7 +79,7 @@ OPTIONS = (
     ),
     Option(
         "DYNAMIC_QUEUES", False, "a bool", _is_bool,
-        "Whether jobs may be enqueued into queues that `QUEUES` does not name.",
+        "Whether jobs may be enqueued into queues that `QUEUES` does not name; `runworkers --queues` may name them too.",
     ),
     Option(
         "CONCURRENCY", None, "an int from 1 to 10000, or None", _optional(_is_int(1, MAX_WORKERS_LIMIT)),

@@ -35,7 +35,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         # Unlike an f-string, this does not ask the subclass for its own idea of a text.
         return "".join([value])  # noqa: FLY002
-    raise TypeError(f"encoding objects of type {type(value).__name__} is unsupported")
+    raise TypeError(f"got {describe(value)}")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
@@ -66,7 +66,9 @@ def encode_checked(value: Any, *, what: str, limit: int, depth: int = 0) -> byte
         raise ArgumentValueError(f"{what}: text must not contain lone surrogates ({error})") from error
     except RecursionError as error:
         raise ArgumentValueError(f"{what}: nested deeper than {MAX_DEPTH} levels") from error
-    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+    except (ValueError, OverflowError) as error:
+        raise ArgumentValueError(f"{what}: expected a JSON value: {error}") from error
+    except (TypeError, msgspec.MsgspecError) as error:
         raise ArgumentTypeError(f"{what}: expected a JSON value: {error}") from error
     if _MAY_BE_LARGE.search(raw):
         raw = _TEXT_OR_LARGE.sub(_written_out, raw)

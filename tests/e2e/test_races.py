@@ -33,7 +33,7 @@ class Person(threading.Thread):
             while not self.enough.wait(0.005):
                 operations.cancel(self.ids)
                 operations.retry(self.ids)
-        except Exception as error:  # noqa: BLE001  (the test looks at it)
+        except Exception as error:
             self.error = error
         finally:
             connections.close_all()

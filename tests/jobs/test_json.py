@@ -52,7 +52,7 @@ def test_large_floats_are_written_without_exponent(number):
     [
         ((1,), ArgumentTypeError, r"^output: expected a JSON value, got tuple \(\(1,\)\)$"),
         ({"a": {1}}, ArgumentTypeError, r"^output\['a'\]: expected a JSON value, got set \(\{1\}\)$"),
-        (object(), ArgumentTypeError, r"^output: expected a JSON value: encoding objects of type object"),
+        (object(), ArgumentTypeError, r"^output: expected a JSON value: got object"),
         ([float("nan")], ArgumentValueError, r"^output\[0\]: expected a finite number, got nan$"),
         ("x" * 2000, ArgumentValueError, r"^output: 2002 bytes of JSON, more than the limit of 1000$"),
         ("\0", ArgumentValueError, r"^output: text must not contain NUL characters$"),

@@ -1,0 +1,158 @@
+"""From checked jobs to rows and hints: in the caller's transaction, and its workers woken when it commits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, overload
+
+import msgspec
+from django.apps import apps
+from django.conf import settings as project
+from django.db import Error as DatabaseProblem
+from django.db import connections, transaction
+
+from django_river import storage
+from django_river.conf import config
+from django_river.hints import hints
+from django_river.storage.base import TOPIC_INSERT, InsertedJob, JobInsert, Storage
+from django_river.storage.payloads import insert_payload
+
+if TYPE_CHECKING:
+    from django_river.models import Job
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltJob:
+    """A job whose arguments are checked, not stored yet."""
+
+    row: JobInsert
+    database: str = "default"
+
+
+class StoredJobs(Sequence["Job"]):
+    """The answer of :func:`enqueue_many`: a list whose jobs are made when they are looked at."""
+
+    def __init__(self, built: Sequence[BuiltJob], rows: Sequence[InsertedJob]) -> None:
+        self._built = built
+        self._rows = rows
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids, in order."""
+        return [row.id for row in self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredJobs: ...
+    def __getitem__(self, index: int | slice) -> Job | StoredJobs:
+        if isinstance(index, slice):
+            return StoredJobs(self._built[index], self._rows[index])
+        return _model(self._built[index], self._rows[index])
+
+
+def insert_many(jobs: Sequence[BuiltJob]) -> StoredJobs:
+    """Store jobs of one database, all or none, and say when it is time that there is work."""
+    using = jobs[0].database
+    store = storage.for_caller(using)
+    queues = {built.row.queue for built in jobs if _may_run_now(built.row)}
+    connection = connections[using]
+    if connection.in_atomic_block:
+        rows = store.job_insert_many([built.row for built in jobs])
+        if queues:
+            # Robust: what is committed is not to be answered with an error because a hint could not be sent.
+            transaction.on_commit(lambda: _tell(using, queues), using=using, robust=True)
+    elif not connection.get_autocommit():
+        # The caller commits by hand: on_commit would refuse, but the database keeps notifications until the commit.
+        rows = store.job_insert_many(
+            [built.row for built in jobs], notify=queues if _may_notify(store) else ()
+        )
+    else:
+        began = time.monotonic()
+        due = hints.due(using, queues, at=began) if _may_notify(store) else set()
+        rows = store.job_insert_many([built.row for built in jobs], notify=due)
+        hints.sent(using, due, at=began)
+        if due:
+            hints.wake(using, due)
+        # What was left out because a hint had just been sent may have taken long to commit: then it needs its own.
+        try:
+            _tell(using, queues - due)
+        except DatabaseProblem:
+            logger.warning("jobs are stored, but their workers could not be woken", exc_info=True)
+    return StoredJobs(jobs, rows)
+
+
+def _tell(using: str, queues: Collection[str]) -> None:
+    """Wake the workers of these queues, here and in other processes, unless they have just been woken."""
+    if not queues:
+        # To name none would mean all.
+        return
+    hints.wake(using, queues)
+    store = storage.for_caller(using)
+    now = time.monotonic()
+    due = hints.due(using, queues, at=now) if _may_notify(store) else set()
+    if due:
+        store.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in sorted(due)])
+        hints.sent(using, due, at=now)
+
+
+def _may_notify(store: Storage) -> bool:
+    return store.can_notify and config().notify
+
+
+def _may_run_now(row: JobInsert) -> bool:
+    if row.pending or (row.delay is not None and row.delay > timedelta(0)):
+        return False
+    return row.scheduled_at is None or row.scheduled_at <= datetime.now(UTC)
+
+
+def _model(built: BuiltJob, row: InsertedJob) -> Job:
+    model: type[Job] = apps.get_model("django_river", "Job")
+    if row.skipped:
+        # Its row can be gone by now: then the job is made of what we know of it.
+        job = model.objects.using(built.database).filter(pk=row.id).first() or _made(model, built, row)
+        job.skipped_as_duplicate = True
+        return job
+    return _made(model, built, row)
+
+
+def _made(model: type[Job], built: BuiltJob, row: InsertedJob) -> Job:
+    request = built.row
+    values = {
+        "id": row.id,
+        "state": row.state,
+        "attempt": row.attempt,
+        "max_attempts": request.max_attempts,
+        "scheduled_at": _as_read(row.scheduled_at),
+        "created_at": _as_read(row.created_at),
+        "priority": request.priority,
+        "args": _decoded(request.args),
+        "kind": request.kind,
+        "metadata": _decoded(request.metadata),
+        "queue": request.queue,
+        "tags": list(request.tags),
+        "unique_key": request.unique_key,
+        "unique_states": request.unique_states,
+    }
+    job = model(**values)
+    job._state.adding = False
+    job._state.db = built.database
+    return job
+
+
+def _as_read(moment: datetime) -> datetime:
+    """A moment as a model reads it."""
+    return moment if project.USE_TZ else moment.replace(tzinfo=None)
+
+
+def _decoded(raw: bytes) -> Any:
+    return msgspec.json.decode(raw)
