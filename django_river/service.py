@@ -8,6 +8,7 @@ every wait. What a step raises is logged and tried again after a growing pause; 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -158,3 +159,19 @@ class Service(ABC):
             logger.info("%s works again after %d failures", self.name, self._backoff.failures)
             self._backoff.reset()
         return pause
+
+
+def cut_off_after(seconds: float, *, code: int) -> None:
+    """End the process then, if it has not ended by itself.
+
+    At its end Python waits for the threads of libraries: for as long as a job runs on in one, though it was given back.
+    """
+
+    def cut_off() -> None:
+        logger.warning("threads that jobs have left running are cut off")
+        logging.shutdown()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, cut_off)
+    timer.daemon = True
+    timer.start()

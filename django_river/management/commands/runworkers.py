@@ -10,13 +10,15 @@ from argparse import SUPPRESS, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseProblem
+from django.db import connections
 from django.utils import autoreload
 
 from django_river.client import Client, StopReport, chosen_queues
 from django_river.conf import MAX_WORKERS_LIMIT, Config, config
 from django_river.exceptions import ConfigError
 from django_river.models import Client as ClientRow
+from django_river.service import cut_off_after
 from django_river.stop_signals import StopSignals
 from django_river.supervisor import Supervisor
 
@@ -28,6 +30,8 @@ EXIT_INTERRUPTED = 3
 #: How often a worker sees whether its supervisor lives, and in a burst whether it is done, in seconds.
 LOOK_SECONDS = 0.25
 BURST_LOOK_SECONDS = 0.05
+#: How long Python may wait for threads of jobs before the process is cut off, in seconds.
+CUT_OFF_SECONDS = 10.0
 
 
 class Command(BaseCommand):
@@ -53,6 +57,15 @@ class Command(BaseCommand):
         )
         parser.add_argument("--database", help="The alias of the database that holds the jobs.")
         parser.add_argument("--child-of", type=int, help=SUPPRESS)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run as a process's own program: it ends with us, whatever jobs have left running in threads."""
+        try:
+            super().run_from_argv(argv)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else EXIT_ERROR
+            cut_off_after(CUT_OFF_SECONDS, code=code or EXIT_INTERRUPTED)
+            raise
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings = self._settings(options)
@@ -120,12 +133,14 @@ class Command(BaseCommand):
             queues = ", ".join(sorted(client.queues))
             self.stdout.write(f"{client.id} works {queues} with {client.info.slots} slots.")
             self.stdout.flush()
-        self._wait(client, options, signals)
-        if options["verbosity"] and signals.received:
-            running = len(client.attempts.started())
-            self.stdout.write(f"Stopping: {running} jobs are running. Signal again to ask them to stop.")
-            self.stdout.flush()
-        report = client.stop(is_hurried=signals.is_hurried)
+        try:
+            self._wait(client, options, signals)
+            if options["verbosity"] and signals.received:
+                running = len(client.attempts.started())
+                self.stdout.write(f"Stopping: {running} jobs are running. Signal again to ask them to stop.")
+                self.stdout.flush()
+        finally:
+            report = client.stop(is_hurried=signals.is_hurried)
         if options["verbosity"]:
             self.stdout.write(_summary(report))
         if self._crash is not None or report.unstored:
@@ -135,7 +150,7 @@ class Command(BaseCommand):
     def _start(self, client: Client) -> None:
         try:
             client.start()
-        except DatabaseError as error:
+        except DatabaseProblem as error:
             if _lacks_tables(client.using):
                 text = f"Database {client.using!r} has no job tables: run manage.py migrate first."
             else:
@@ -159,7 +174,7 @@ class Command(BaseCommand):
             return False
         try:
             return not client.has_due_jobs() and client.is_idle
-        except DatabaseError as error:
+        except DatabaseProblem as error:
             self.stderr.write(f"Cannot see whether work is left: {error}")
             connections.close_all()
             return False
@@ -180,16 +195,13 @@ class Command(BaseCommand):
 def _lacks_tables(using: str) -> bool:
     try:
         return ClientRow._meta.db_table not in connections[using].introspection.table_names()
-    except DatabaseError:
+    except DatabaseProblem:
         return False
 
 
 def _this_command() -> list[str]:
-    main = sys.modules["__main__"].__spec__
-    if main is not None:
-        name = main.name.removesuffix(".__main__")
-        return [sys.executable, "-m", name, *sys.argv[1:]]
-    return [sys.executable, *sys.argv]
+    # As it was given to Python, with the options of Python itself.
+    return [sys.executable, *sys.orig_argv[1:]]
 
 
 def _summary(report: StopReport) -> str:

@@ -1,0 +1,354 @@
+"""``manage.py runworkers``: its flags, what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import InterfaceError, OperationalError, connection
+
+from django_river import client as client_module
+from django_river import queues
+from django_river.client import Client
+from django_river.management.commands import runworkers as module
+from django_river.management.commands.runworkers import EXIT_CLEAN, EXIT_ERROR, EXIT_INTERRUPTED, Command
+from django_river.models import Client as ClientRow
+from django_river.models import Job, Leader
+from django_river.stop_signals import StopSignals
+from django_river.storage import open_storage
+from django_river.work.completer import Completer
+from django_river.work.fetcher import Fetcher
+from tests.e2e.processes import Workers
+from tests.shop import jobs
+from tests.waiting import wait_until
+from tests.work.building import times
+
+
+class Ended:
+    """How a run of the command in this process ended."""
+
+    def __init__(self, *flags, **options):
+        self.out, self.err = StringIO(), StringIO()
+        try:
+            call_command("runworkers", *flags, stdout=self.out, stderr=self.err, **options)
+            self.code = None
+        except SystemExit as end:
+            self.code = end.code
+        except CommandError as error:
+            self.code = str(error)
+
+    @property
+    def lines(self):
+        return self.out.getvalue().splitlines()
+
+
+@contextmanager
+def signalled(*, when, then=lambda: None):
+    """Send this process a SIGTERM when something is so."""
+
+    def send():
+        try:
+            wait_until(when)
+            then()
+        finally:
+            connection.close()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    thread.join(20)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    yield
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("river-")]
+
+
+@pytest.fixture
+def flag(tmp_path):
+    flag = tmp_path / "running"
+    yield flag
+    flag.unlink(missing_ok=True)
+
+
+def is_announced():
+    return ClientRow.objects.exists()
+
+
+class TestFlags:
+    @pytest.mark.parametrize(
+        ("flags", "said"),
+        [
+            (["--processes", "0"], "argument --processes: must be a whole number from 1 to 10000, not '0'"),
+            (["--concurrency", "many"], "argument --concurrency: must be a whole number from 1 to 10000, not 'many'"),
+            (["--concurrency", "10001"], "argument --concurrency: must be a whole number from 1 to 10000"),
+            (["--stop-timeout", "soon"], "argument --stop-timeout: must be seconds from 0, not 'soon'"),
+            (["--stop-timeout=-1"], "argument --stop-timeout: must be seconds from 0, not '-1'"),
+            (["--stop-timeout", "inf"], "argument --stop-timeout: must be seconds from 0, not 'inf'"),
+            (["--stop-timeout", "nan"], "argument --stop-timeout: must be seconds from 0, not 'nan'"),
+            (["--queues", "nowhere"], "unknown queue 'nowhere'; the settings name default, other"),
+            (["--exclude", "nowhere"], "unknown queue 'nowhere'; the settings name default, other"),
+            (["--exclude", "default,other"], "a client needs at least one queue to work"),
+            (["--database", "nowhere"], "Unknown database 'nowhere'; known: default."),
+            (["--reload", "--processes", "2"], "--reload goes with neither --processes nor --burst."),
+            (["--reload", "--burst"], "--reload goes with neither --processes nor --burst."),
+            (["--colour"], "unrecognized arguments: --colour"),
+        ],
+    )  # fmt: skip
+    def test_that_are_wrong_are_refused(self, flags, said):
+        assert said in Ended(*flags).code
+
+    def test_settings_that_are_wrong_are_refused(self, settings):
+        settings.DJANGO_RIVER = {"QEUES": {}}
+
+        assert "Did you mean 'QUEUES'?" in Ended().code
+
+    def test_say_what_is_worked_and_by_how_many(self, using):
+        ended = Ended("--burst", "--queues", "default, other", "--exclude", "other", "--concurrency", "3")
+
+        assert ended.lines[0].endswith(" works default with 3 slots.")
+
+    def test_name_the_client_and_the_database(self, using):
+        ended = Ended("--burst", "--client-id", "web-1", "--database", "default")
+
+        assert ended.lines[0].startswith(f"web-1_{os.getpid()}_")
+
+    @pytest.mark.parametrize("leads", [True, False])
+    def test_keep_from_leading(self, using, leads):
+        with signalled(when=lambda: is_announced() and (Leader.objects.exists() or not leads)):
+            Ended(*([] if leads else ["--no-lead"]))
+
+        assert not Leader.objects.exists()
+
+    def test_in_silence(self, using):
+        ended = Ended("--burst", verbosity=0)
+
+        assert (ended.code, ended.lines) == (EXIT_CLEAN, [])
+
+
+class TestBurst:
+    def test_ends_when_nothing_is_due(self, using):
+        due = [jobs.record.enqueue(number) for number in range(20)]
+        later = jobs.record.using(run_after=jobs.timedelta(hours=1)).enqueue(1)
+        queues.pause("other")
+        jobs.record_async.enqueue(1)
+        ended = Ended("--burst")
+
+        assert ended.code == EXIT_CLEAN
+        assert ended.lines[-1] == "Stopped."
+        assert Job.objects.filter(state="completed").count() == len(due)
+        assert Job.objects.get(pk=later.pk).state == "scheduled"
+
+    @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("closed")])
+    def test_goes_on_though_the_database_does_not_answer_once(self, using, monkeypatch, error):
+        has_due, fail = Client.has_due_jobs, times(1, error)
+        monkeypatch.setattr(Client, "has_due_jobs", lambda client: fail() or has_due(client))
+        jobs.nothing.enqueue()
+        ended = Ended("--burst")
+
+        assert ended.code == EXIT_CLEAN
+        assert ended.err.getvalue() == f"Cannot see whether work is left: {error}\n"
+        assert Job.objects.get().state == "completed"
+
+    def test_does_not_end_between_a_claim_and_its_jobs(self, using, monkeypatch):
+        looks = []
+
+        def claim_and_wait(storage, *args):
+            claimed = job_fetch(storage, *args)
+            if claimed:
+                # The rows say that they run, and nothing here knows of them yet.
+                wait_until(lambda: len(looks) > 2)
+            return claimed
+
+        def is_idle(client):
+            looks.append(1)
+            return client_is_idle(client)
+
+        driver = type(open_storage(using, timeout=1))
+        job_fetch, client_is_idle = driver.job_fetch, Client.is_idle.fget
+        monkeypatch.setattr(driver, "job_fetch", claim_and_wait)
+        monkeypatch.setattr(Client, "is_idle", property(is_idle))
+        jobs.nothing.enqueue()
+
+        assert Ended("--burst").code == EXIT_CLEAN
+        assert Job.objects.get().state == "completed"
+
+
+class TestExit:
+    def test_after_a_signal_is_clean(self, using):
+        with signalled(when=is_announced):
+            ended = Ended()
+
+        assert ended.code == EXIT_CLEAN
+        assert ended.lines[1:] == [
+            "Stopping: 0 jobs are running. Signal again to ask them to stop.",
+            "Stopped.",
+        ]
+        assert not is_announced()
+
+    def test_says_that_jobs_were_cut_off(self, using, flag, settings):
+        settings.DJANGO_RIVER = {**settings.DJANGO_RIVER, "CANCEL_TIMEOUT": 0.05}
+        job = jobs.deaf_until_told.enqueue(str(flag))
+        with signalled(when=flag.exists):
+            ended = Ended("--stop-timeout", "0")
+        flag.unlink()
+        wait_until(lambda: not any(thread.name.startswith("river-") for thread in threading.enumerate()))
+
+        assert ended.code == EXIT_INTERRUPTED
+        assert ended.lines[-1] == "Stopped. 1 jobs would not stop; their attempts were given back."
+        assert Job.objects.get(pk=job.pk).attempt == 0
+
+    def test_says_that_results_were_lost(self, using, monkeypatch):
+        monkeypatch.setattr(client_module, "FLUSH_TIMEOUT", 0.05)
+        monkeypatch.setattr(Completer, "_store", times(10**6, OperationalError("away")))
+        monkeypatch.setattr(Client, "_wait_for_jobs", lambda client, deadline, is_hurried=None: None)
+        jobs.nothing.enqueue()
+        with signalled(when=lambda: Job.objects.filter(state="running").exists()):
+            ended = Ended("--stop-timeout", "0")
+
+        assert ended.code == EXIT_ERROR
+        assert ended.lines[-1].endswith("1 results could not be stored; their jobs will be rescued.")
+
+    def test_of_a_part_that_crashed_is_an_error(self, using, monkeypatch):
+        monkeypatch.setattr(Fetcher, "step", times(1, SystemExit()))
+
+        assert Ended().code == EXIT_ERROR
+
+    def test_of_a_command_that_fails_leaves_nothing_running(self, using, monkeypatch):
+        monkeypatch.setattr(Client, "has_due_jobs", times(1, ZeroDivisionError("on purpose")))
+        with pytest.raises(ZeroDivisionError):
+            Ended("--burst")
+
+        assert not is_announced()
+
+    def test_follows_the_supervisor_that_is_gone(self, using):
+        ended = Ended("--child-of", "999999999")
+
+        assert ended.code == EXIT_CLEAN
+        assert ended.err.getvalue() == "The supervisor is gone: stopping.\n"
+
+    def test_puts_the_handlers_of_before_back(self, using):
+        before = signal.getsignal(signal.SIGTERM)
+        Ended("--burst")
+
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+class TestDatabase:
+    def test_without_tables_asks_for_migrate(self, using):
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE django_river_client RENAME TO away")
+        ended = Ended()
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO django_river_client")
+
+        assert ended.code == "Database 'default' has no job tables: run manage.py migrate first."
+
+    @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("closed")])
+    def test_that_cannot_be_used_is_named(self, using, monkeypatch, error):
+        monkeypatch.setattr(Client, "start", times(1, error))
+
+        assert Ended().code == f"Database 'default' cannot be used: {error}"
+
+    def test_that_cannot_be_looked_at_is_named(self, using, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(Client, "start", times(1, OperationalError("away")))
+            patch.setattr(type(connection.introspection), "table_names", times(1, OperationalError("away")))
+
+            assert Ended().code == "Database 'default' cannot be used: away"
+
+    def test_is_not_held_by_the_thread_that_waits(self, using):
+        with signalled(when=is_announced):
+            Ended()
+
+        assert connection.connection is None
+
+
+class TestProcesses:
+    def test_are_this_command_again(self, monkeypatch):
+        monkeypatch.setattr(
+            sys, "orig_argv", ["python", "-X", "dev", "manage.py", "runworkers", "--processes", "2"]
+        )
+
+        assert module._this_command() == [sys.executable, *sys.orig_argv[1:]]
+
+    def test_are_supervised(self, using, monkeypatch):
+        monkeypatch.setattr(
+            module, "_this_command", lambda: [sys.executable, "-c", "import sys; print(sys.argv)"]
+        )
+
+        assert Ended("--burst", "--processes", "2").code == EXIT_CLEAN
+
+    def test_that_are_children_are_not(self, using):
+        ended = Ended("--burst", "--processes", "2", "--child-of", str(os.getppid()))
+
+        assert (ended.code, ended.lines[-1]) == (EXIT_CLEAN, "Stopped.")
+
+    @pytest.mark.slow
+    def test_end_though_a_job_runs_on_in_a_thread_of_a_library(self, process_environ, flag):
+        job = jobs.deaf_until_told_in_a_thread.enqueue(str(flag))
+        settings = {"STOP_TIMEOUT": 0.1, "CANCEL_TIMEOUT": 0.1}
+        with Workers(environ=process_environ, settings=settings) as workers:
+            wait_until(flag.exists, 30)
+
+            assert workers.stop() == EXIT_INTERRUPTED
+            assert "threads that jobs have left running are cut off" in workers.output
+        assert Job.objects.get(pk=job.pk).state == "available"
+
+
+class TestReload:
+    def test_works_in_the_reloaders_thread_and_stops_at_exit(self, using, monkeypatch):
+        at_exit, signals = [], StopSignals()
+        monkeypatch.setattr(module.atexit, "register", at_exit.append)
+        monkeypatch.setattr(module, "StopSignals", lambda **options: signals)
+        monkeypatch.setattr(module.autoreload, "run_with_reloader", lambda function, *args: function(*args))
+        out = StringIO()
+        thread = threading.Thread(
+            target=lambda: [call_command("runworkers", "--reload", stdout=out), connection.close()]
+        )
+        thread.start()
+        job = jobs.record.enqueue(1)
+        wait_until(lambda: Job.objects.get(pk=job.pk).state == "completed")
+        for stop in at_exit:
+            stop()
+        signals.send()
+        thread.join(10)
+
+        assert not is_announced()
+        assert "restarting when code changes." in out.getvalue()
+
+
+def test_its_help_names_every_flag_a_user_may_give():
+    text = Command().create_parser("manage.py", "runworkers").format_help()
+
+    for flag in ("--queues", "--exclude", "--concurrency", "--processes", "--burst", "--reload", "--no-lead"):
+        assert flag in text
+    assert "--child-of" not in text
+
+
+def test_a_second_signal_asks_jobs_to_stop(using, flag, monkeypatch):
+    def stop(client, **given):
+        stopping.set()
+        return client_stop(client, **given)
+
+    stopping, client_stop = threading.Event(), Client.stop
+    monkeypatch.setattr(Client, "stop", stop)
+    job = jobs.until_told.enqueue(str(flag))
+
+    def signal_first():
+        os.kill(os.getpid(), signal.SIGTERM)
+        stopping.wait(10)
+
+    with signalled(when=flag.exists, then=signal_first):
+        ended = Ended()
+
+    assert ended.code == EXIT_CLEAN
+    assert Job.objects.get(pk=job.pk).state == "available"
