@@ -7,11 +7,13 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, connections
+from django.utils import timezone
 
 from django_river import client as client_module
 from django_river import queues
@@ -19,12 +21,13 @@ from django_river.client import Client
 from django_river.management.commands import runworkers as module
 from django_river.management.commands.runworkers import EXIT_CLEAN, EXIT_ERROR, EXIT_INTERRUPTED, Command
 from django_river.models import Client as ClientRow
-from django_river.models import Job, Leader
+from django_river.models import Job
 from django_river.stop_signals import StopSignals
 from django_river.storage import open_storage
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
 from tests.e2e.processes import Workers
+from tests.factories import JobFactory
 from tests.shop import jobs
 from tests.waiting import wait_until
 from tests.work.building import times
@@ -60,10 +63,15 @@ def signalled(*, when, then=lambda: None):
             connection.close()
             os.kill(os.getpid(), signal.SIGTERM)
 
+    # A command that has ended early has put this handler back: the tests go on.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
     thread = threading.Thread(target=send)
     thread.start()
-    yield
-    thread.join(20)
+    try:
+        yield
+    finally:
+        thread.join(20)
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +96,7 @@ class TestFlags:
         ("flags", "said"),
         [
             (["--processes", "0"], "argument --processes: must be a whole number from 1 to 10000, not '0'"),
-            (["--concurrency", "many"], "argument --concurrency: must be a whole number from 1 to 10000, not 'many'"),
+            (["--concurrency", "many"], "must be a whole number from 1 to 10000, not 'many'"),
             (["--concurrency", "10001"], "argument --concurrency: must be a whole number from 1 to 10000"),
             (["--stop-timeout", "soon"], "argument --stop-timeout: must be seconds from 0, not 'soon'"),
             (["--stop-timeout=-1"], "argument --stop-timeout: must be seconds from 0, not '-1'"),
@@ -96,7 +104,7 @@ class TestFlags:
             (["--stop-timeout", "nan"], "argument --stop-timeout: must be seconds from 0, not 'nan'"),
             (["--queues", "nowhere"], "unknown queue 'nowhere'; the settings name default, other"),
             (["--exclude", "nowhere"], "unknown queue 'nowhere'; the settings name default, other"),
-            (["--exclude", "default,other"], "a client needs at least one queue to work"),
+            (["--exclude", "default,other"], "No queue is left to work; the settings name default, other."),
             (["--database", "nowhere"], "Unknown database 'nowhere'; known: default."),
             (["--reload", "--processes", "2"], "--reload goes with neither --processes nor --burst."),
             (["--reload", "--burst"], "--reload goes with neither --processes nor --burst."),
@@ -121,23 +129,58 @@ class TestFlags:
 
         assert ended.lines[0].startswith(f"web-1_{os.getpid()}_")
 
-    @pytest.mark.parametrize("leads", [True, False])
-    def test_keep_from_leading(self, using, leads):
-        with signalled(when=lambda: is_announced() and (Leader.objects.exists() or not leads)):
-            Ended(*([] if leads else ["--no-lead"]))
-
-        assert not Leader.objects.exists()
-
     def test_in_silence(self, using):
         ended = Ended("--burst", verbosity=0)
 
         assert (ended.code, ended.lines) == (EXIT_CLEAN, [])
 
+    def test_a_database_of_the_settings_that_is_not_there_is_named(self, settings):
+        settings.DJANGO_RIVER = {"DATABASE": "nowhere"}
+
+        assert Ended().code == "Unknown database 'nowhere'; known: default."
+
+    @pytest.mark.parametrize("flags", [["--queues", "nowhere"], ["--exclude", "default,other"]])
+    def test_wrong_queues_are_refused_once_and_not_by_each_process(self, flags, monkeypatch):
+        monkeypatch.setattr(module, "Supervisor", None)
+
+        assert isinstance(Ended("--processes", "8", *flags).code, str)
+
+    @pytest.mark.parametrize("flags", [["--queues", "nowhere"], ["--exclude", "default,other"]])
+    def test_wrong_queues_are_refused_before_the_reloader_runs(self, flags, monkeypatch):
+        monkeypatch.setattr(module, "autoreload", None)
+
+        assert isinstance(Ended("--reload", *flags).code, str)
+
+    @pytest.mark.parametrize(("flags", "state"), [([], "completed"), (["--no-lead"], "scheduled")])
+    def test_no_lead_leaves_alone_what_is_the_leaders_work(self, using, flags, state):
+        past = timezone.now() - timedelta(minutes=1)
+        job = JobFactory(scheduled=True, scheduled_at=past, kind=jobs.nothing.kind)
+
+        assert Ended("--burst", *flags).code == EXIT_CLEAN
+        assert Job.objects.get(pk=job.pk).state == state
+
+    def test_no_lead_is_seen_by_others(self, using):
+        seen = []
+        with signalled(when=is_announced, then=lambda: seen.extend(ClientRow.objects.all())):
+            Ended("--no-lead", "--client-id", "web 1/ü", "--queues", "other", "--concurrency", "7")
+
+        (client,) = seen
+        assert (client.can_lead, client.queues, client.slots) == (False, ["other"], 7)
+        assert client.id.startswith(f"web_1_ü_{os.getpid()}_")
+
+    @pytest.mark.parametrize(("flags", "timeout"), [([], 30.0), (["--stop-timeout", "0.5"], 0.5)])
+    def test_stop_timeout_is_how_long_jobs_may_go_on(self, flags, timeout, monkeypatch):
+        clients = []
+        monkeypatch.setattr(module.Command, "_run", lambda self, client, *args: clients.append(client))
+        Ended(*flags)
+
+        assert [client.config.stop_timeout for client in clients] == [timeout]
+
 
 class TestBurst:
     def test_ends_when_nothing_is_due(self, using):
         due = [jobs.record.enqueue(number) for number in range(20)]
-        later = jobs.record.using(run_after=jobs.timedelta(hours=1)).enqueue(1)
+        later = jobs.record.using(run_after=timedelta(hours=1)).enqueue(1)
         queues.pause("other")
         jobs.record_async.enqueue(1)
         ended = Ended("--burst")
@@ -180,6 +223,14 @@ class TestBurst:
 
         assert Ended("--burst").code == EXIT_CLEAN
         assert Job.objects.get().state == "completed"
+
+    def test_complains_once_however_long_the_database_is_away(self, using, monkeypatch):
+        has_due, fail = Client.has_due_jobs, times(5, OperationalError("away"))
+        monkeypatch.setattr(Client, "has_due_jobs", lambda client: fail() or has_due(client))
+        ended = Ended("--burst")
+
+        assert ended.code == EXIT_CLEAN
+        assert ended.err.getvalue() == "Cannot see whether work is left: away\n"
 
 
 class TestExit:
@@ -236,10 +287,28 @@ class TestExit:
         assert ended.err.getvalue() == "The supervisor is gone: stopping.\n"
 
     def test_puts_the_handlers_of_before_back(self, using):
-        before = signal.getsignal(signal.SIGTERM)
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
         Ended("--burst")
 
-        assert signal.getsignal(signal.SIGTERM) is before
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+    def test_puts_the_handlers_of_before_back_after_an_error(self, monkeypatch):
+        monkeypatch.setattr(Client, "start", times(1, ZeroDivisionError()))
+        before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+        with pytest.raises(ZeroDivisionError):
+            Ended()
+
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+    def test_though_nobody_reads_what_it_says(self, using, monkeypatch):
+        class Closed(StringIO):
+            def write(self, text):
+                raise BrokenPipeError
+
+        with pytest.raises(BrokenPipeError):
+            call_command("runworkers", "--burst", stdout=Closed())
+
+        assert not is_announced()
 
 
 class TestDatabase:
@@ -270,6 +339,21 @@ class TestDatabase:
             Ended()
 
         assert connection.connection is None
+
+    def test_that_cannot_hold_jobs_is_refused(self, monkeypatch):
+        monkeypatch.setattr(connections["default"], "vendor", "oracle")
+
+        assert Ended().code == "database 'default' is oracle; jobs can be kept on postgresql and sqlite only"
+
+    def test_that_is_out_of_reach_is_named(self, using, monkeypatch, tmp_path):
+        where = {"NAME": str(tmp_path / "none" / "db")} if connection.vendor == "sqlite" else {"PORT": "1"}
+        connections.close_all()
+        with monkeypatch.context() as patch:
+            for key, value in where.items():
+                patch.setitem(connection.settings_dict, key, value)
+            ended = Ended()
+
+        assert ended.code.startswith("Database 'default' cannot be used: ")
 
 
 class TestProcesses:
@@ -305,25 +389,38 @@ class TestProcesses:
 
 
 class TestReload:
-    def test_works_in_the_reloaders_thread_and_stops_at_exit(self, using, monkeypatch):
+    @pytest.fixture
+    def reloaded(self, using, monkeypatch):
+        """Runs the command as the reloader does, in a thread; answers with what it printed."""
         at_exit, signals = [], StopSignals()
         monkeypatch.setattr(module.atexit, "register", at_exit.append)
         monkeypatch.setattr(module, "StopSignals", lambda **options: signals)
         monkeypatch.setattr(module.autoreload, "run_with_reloader", lambda function, *args: function(*args))
-        out = StringIO()
-        thread = threading.Thread(
-            target=lambda: [call_command("runworkers", "--reload", stdout=out), connection.close()]
-        )
-        thread.start()
-        job = jobs.record.enqueue(1)
-        wait_until(lambda: Job.objects.get(pk=job.pk).state == "completed")
-        for stop in at_exit:
-            stop()
-        signals.send()
-        thread.join(10)
 
-        assert not is_announced()
-        assert "restarting when code changes." in out.getvalue()
+        def run(*flags, until):
+            def command():
+                call_command("runworkers", "--reload", *flags, stdout=out)
+                connection.close()
+
+            out = StringIO()
+            thread = threading.Thread(target=command)
+            thread.start()
+            wait_until(until)
+            signals.send()
+            thread.join(10)
+            for stop in at_exit:
+                stop()
+            return out.getvalue()
+
+        return run
+
+    def test_in_silence(self, reloaded):
+        assert reloaded("--verbosity", "0", until=is_announced) == ""
+
+    def test_says_what_it_works(self, reloaded):
+        said = reloaded("--queues", "other", until=is_announced)
+
+        assert said.endswith(" works other; restarting when code changes.\n")
 
 
 def test_its_help_names_every_flag_a_user_may_give():

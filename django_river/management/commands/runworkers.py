@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 from argparse import SUPPRESS, ArgumentTypeError
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,12 +16,14 @@ from django.db import connections
 from django.utils import autoreload
 
 from django_river.client import Client, StopReport, chosen_queues
-from django_river.conf import MAX_WORKERS_LIMIT, Config, config
+from django_river.conf import MAX_WORKERS_LIMIT, Config, QueueConfig, config
 from django_river.exceptions import ConfigError
 from django_river.models import Client as ClientRow
 from django_river.service import cut_off_after
 from django_river.stop_signals import StopSignals
 from django_river.supervisor import Supervisor
+
+Queues = Mapping[str, QueueConfig]
 
 EXIT_CLEAN = 0
 EXIT_ERROR = 1
@@ -36,6 +39,9 @@ CUT_OFF_SECONDS = 10.0
 
 class Command(BaseCommand):
     """Work jobs until SIGTERM or SIGINT; a second one asks running jobs to stop at once."""
+
+    # Whether we have said that a burst cannot see its end.
+    _is_blind = False
 
     help = "Work the jobs of the queues in DJANGO_RIVER['QUEUES']."
 
@@ -69,20 +75,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings = self._settings(options)
+        queues = self._queues(settings, options)
         if options["reload"]:
             if options["processes"] > 1 or options["burst"]:
                 raise CommandError("--reload goes with neither --processes nor --burst.")
-            autoreload.run_with_reloader(self._run_reloaded, settings, options)
+            autoreload.run_with_reloader(self._run_reloaded, settings, queues, options)
             return
         signals = StopSignals(is_child=options["child_of"] is not None)
         with signals.handled():
-            code = self._supervise_or_run(settings, options, signals)
+            code = self._supervise_or_run(settings, queues, options, signals)
         # CommandError would print; the code says it all.
         sys.exit(code)
 
-    def _supervise_or_run(self, settings: Config, options: dict[str, Any], signals: StopSignals) -> int:
+    def _supervise_or_run(
+        self, settings: Config, queues: Queues, options: dict[str, Any], signals: StopSignals
+    ) -> int:
         if options["processes"] == 1 or options["child_of"]:
-            return self._run(self._client(settings, options, signals), options, signals)
+            return self._run(self._client(settings, queues, options, signals), options, signals)
         return Supervisor(
             [*_this_command(), "--child-of", str(os.getpid())],
             processes=options["processes"],
@@ -102,14 +111,26 @@ class Command(BaseCommand):
         if options["stop_timeout"] is not None:
             changes["stop_timeout"] = options["stop_timeout"]
         if options["database"] is not None:
-            if options["database"] not in connections:
-                raise CommandError(
-                    f"Unknown database {options['database']!r}; known: {', '.join(connections)}."
-                )
             changes["database"] = options["database"]
-        return dataclasses.replace(settings, **changes)
+        settings = dataclasses.replace(settings, **changes)
+        if settings.database not in connections:
+            raise CommandError(f"Unknown database {settings.database!r}; known: {', '.join(connections)}.")
+        return settings
 
-    def _client(self, settings: Config, options: dict[str, Any], signals: StopSignals) -> Client:
+    def _queues(self, settings: Config, options: dict[str, Any]) -> Queues:
+        """Found before anything is started, so that one process complains and not each of many."""
+        try:
+            queues = chosen_queues(settings, only=options["queues"], exclude=options["exclude"])
+        except ConfigError as error:
+            raise CommandError(str(error)) from error
+        if not queues:
+            known = ", ".join(sorted(settings.queues)) or "none"
+            raise CommandError(f"No queue is left to work; the settings name {known}.")
+        return queues
+
+    def _client(
+        self, settings: Config, queues: Queues, options: dict[str, Any], signals: StopSignals
+    ) -> Client:
         self._crash: BaseException | None = None
 
         def crashed(error: BaseException) -> None:
@@ -119,7 +140,7 @@ class Command(BaseCommand):
         try:
             return Client(
                 settings,
-                queues=chosen_queues(settings, only=options["queues"], exclude=options["exclude"]),
+                queues=queues,
                 can_lead=not options["no_lead"],
                 client_id=options["client_id"],
                 on_crash=crashed,
@@ -129,23 +150,24 @@ class Command(BaseCommand):
 
     def _run(self, client: Client, options: dict[str, Any], signals: StopSignals) -> int:
         self._start(client)
-        if options["verbosity"]:
-            queues = ", ".join(sorted(client.queues))
-            self.stdout.write(f"{client.id} works {queues} with {client.info.slots} slots.")
-            self.stdout.flush()
         try:
+            names = ", ".join(sorted(client.queues))
+            self._say(f"{client.id} works {names} with {client.info.slots} slots.", options)
             self._wait(client, options, signals)
-            if options["verbosity"] and signals.received:
+            if signals.received:
                 running = len(client.attempts.started())
-                self.stdout.write(f"Stopping: {running} jobs are running. Signal again to ask them to stop.")
-                self.stdout.flush()
+                self._say(f"Stopping: {running} jobs are running. Signal again to ask them to stop.", options)
         finally:
             report = client.stop(is_hurried=signals.is_hurried)
-        if options["verbosity"]:
-            self.stdout.write(_summary(report))
+        self._say(_summary(report), options)
         if self._crash is not None or report.unstored:
             return EXIT_ERROR
         return EXIT_INTERRUPTED if report.interrupted else EXIT_CLEAN
+
+    def _say(self, text: str, options: dict[str, Any]) -> None:
+        if options["verbosity"]:
+            self.stdout.write(text)
+            self.stdout.flush()
 
     def _start(self, client: Client) -> None:
         try:
@@ -173,21 +195,24 @@ class Command(BaseCommand):
         if not client.is_idle:
             return False
         try:
-            return not client.has_due_jobs() and client.is_idle
+            has_due = client.has_due_jobs()
         except DatabaseProblem as error:
-            self.stderr.write(f"Cannot see whether work is left: {error}")
+            if not self._is_blind:
+                self.stderr.write(f"Cannot see whether work is left: {error}")
+            self._is_blind = True
             connections.close_all()
             return False
+        self._is_blind = False
+        return not has_due and client.is_idle
 
-    def _run_reloaded(self, settings: Config, options: dict[str, Any]) -> None:
+    def _run_reloaded(self, settings: Config, queues: Queues, options: dict[str, Any]) -> None:
         """In the reloader's thread: a change of code ends the process, so the client is stopped at exit."""
         signals = StopSignals()
-        client = self._client(settings, options, signals)
+        client = self._client(settings, queues, options, signals)
         atexit.register(lambda: client.stop(timeout=0))
         self._start(client)
-        self.stdout.write(
-            f"{client.id} works {', '.join(sorted(client.queues))}; restarting when code changes."
-        )
+        names = ", ".join(sorted(client.queues))
+        self._say(f"{client.id} works {names}; restarting when code changes.", options)
         while not signals.wait(3600):
             pass
 
