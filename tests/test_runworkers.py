@@ -286,6 +286,20 @@ class TestExit:
         assert ended.code == EXIT_CLEAN
         assert ended.err.getvalue() == "The supervisor is gone: stopping.\n"
 
+    @pytest.mark.parametrize(
+        ("ends", "code"),
+        [(0, EXIT_INTERRUPTED), (1, 1), (3, 3), (None, EXIT_INTERRUPTED), ("text", EXIT_ERROR)],
+    )
+    def test_of_the_process_waits_only_so_long_for_threads(self, monkeypatch, ends, code):
+        cut_off = []
+        monkeypatch.setattr(module, "cut_off_after", lambda seconds, *, code: cut_off.append(code))
+        monkeypatch.setattr(Command, "handle", lambda self, *args, **options: sys.exit(ends))
+        with pytest.raises(SystemExit) as end:
+            Command().run_from_argv(["manage.py", "runworkers", "--skip-checks"])
+
+        assert end.value.code == ends
+        assert cut_off == [code]
+
     def test_puts_the_handlers_of_before_back(self, using):
         before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
         Ended("--burst")
