@@ -288,7 +288,7 @@ class TestExit:
 
     @pytest.mark.parametrize(
         ("ends", "code"),
-        [(0, EXIT_INTERRUPTED), (1, 1), (3, 3), (None, EXIT_INTERRUPTED), ("text", EXIT_ERROR)],
+        [(0, EXIT_INTERRUPTED), (1, 1), (3, 3), ("text", EXIT_ERROR)],
     )
     def test_of_the_process_waits_only_so_long_for_threads(self, monkeypatch, ends, code):
         cut_off = []
