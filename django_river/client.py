@@ -328,7 +328,7 @@ class Client:
             self.keeper.hurry("election")
 
     def _hand_back_unstarted(self) -> None:
-        waiting = self.workers.threads.take_waiting()
+        waiting = self.workers.take_waiting()
         for producer in self.producers.values():
             waiting += producer.take_waiting()
         for attempt in waiting:

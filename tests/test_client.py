@@ -634,6 +634,13 @@ class TestChosenQueues:
     def test_are_what_is_named_without_what_is_excluded(self, only, exclude, chosen):
         assert "".join(chosen_queues(self.settings, only=only, exclude=exclude)) == chosen
 
+    def test_may_be_others_where_queues_are_dynamic(self):
+        settings = dataclasses.replace(self.settings, dynamic_queues=True)
+
+        assert list(chosen_queues(settings, only=("a", "new"))) == ["a", "new"]
+        with pytest.raises(ConfigError, match="unknown queue 'No Name'"):
+            chosen_queues(settings, only=("No Name",))
+
     @pytest.mark.parametrize("option", ["only", "exclude"])
     def test_must_be_in_the_settings(self, option):
         with pytest.raises(ConfigError, match="unknown queue 'x', 'y'; the settings name a, b, c"):

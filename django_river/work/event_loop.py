@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,6 +40,8 @@ class EventLoop:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        # Attempts that the loop has not taken yet, and since when; whoever pops one has it.
+        self._line: dict[Attempt, float] = {}
         # Used in the loop's thread only: asyncio itself keeps weak references to tasks.
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidier: asyncio.Task[None]
@@ -46,7 +49,15 @@ class EventLoop:
 
     def submit(self, attempt: Attempt) -> None:
         """Run this attempt; from any thread."""
-        self._running_loop().call_soon_threadsafe(self._start, attempt)
+        loop = self._running_loop()
+        self._line[attempt] = time.monotonic()
+        loop.call_soon_threadsafe(self._take, attempt)
+
+    def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
+        """Take back the attempts that the loop has not taken for so many seconds: a job blocks it."""
+        now = time.monotonic()
+        late = [attempt for attempt, since in list(self._line.items()) if now - since > longer_than]
+        return [attempt for attempt in late if self._line.pop(attempt, None) is not None]
 
     def stop(self, timeout: float) -> bool:
         """End the loop once its tasks have ended; false if some have not within ``timeout`` seconds.
@@ -114,6 +125,10 @@ class EventLoop:
         else:
             if self._ender is None:
                 logger.error("a job has stopped the event loop; it goes on")
+
+    def _take(self, attempt: Attempt) -> None:
+        if self._line.pop(attempt, None) is not None:
+            self._start(attempt)
 
     def _start(self, attempt: Attempt) -> None:
         # A context of its own, as in a thread: we may be called by the task of the job before.

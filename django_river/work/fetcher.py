@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Collection, Mapping
 
+from django_river.chance import chance
 from django_river.hints import LOOK_AGAIN
 from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
@@ -116,7 +116,7 @@ class Fetcher(Service):
         if now >= self._poll_at:
             for producer in self.producers.values():
                 producer.may_have_work = True
-            self._poll_at = now + self.poll_interval * random.uniform(0.9, 1.1)
+            self._poll_at = now + self.poll_interval * chance.uniform(0.9, 1.1)
         with self._lock:
             for name in [name for name, look_at in self._look_again.items() if look_at <= now]:
                 del self._look_again[name]
@@ -165,22 +165,25 @@ class Fetcher(Service):
             self._late_until = time.monotonic() + LATE_SECONDS
             self.storage.close()
             raise
-        by_queue: dict[str, list[Attempt]] = {}
         attempts = [Attempt(job, self.producers[job.queue]) for job in sorted(jobs, key=_order)]
         self.attempts.add(attempts)
         self._is_uncertain = False
+        by_queue: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             by_queue.setdefault(attempt.job.queue, []).append(attempt)
         for demand in demands:
             if len(by_queue.get(demand.queue, ())) >= demand.limit or len(jobs) >= limit:
                 self.producers[demand.queue].may_have_work = True
-        self._start(
-            [
-                attempt
-                for queue, claimed in by_queue.items()
-                for attempt in self.producers[queue].admit(claimed)
-            ]
-        )
+        for queue, claimed in by_queue.items():
+            self._admit(self.producers[queue], claimed)
+
+    def _admit(self, producer: Producer, claimed: list[Attempt]) -> None:
+        if producer.is_paused:
+            # While we claimed.
+            for attempt in claimed:
+                self.workers.settle(attempt, INTERRUPTED)
+        else:
+            self._start(producer.admit(claimed))
 
     def _start(self, attempts: Collection[Attempt]) -> None:
         failed: RuntimeError | None = None
@@ -199,7 +202,7 @@ class Fetcher(Service):
         for producer in self.producers.values():
             for attempt in producer.take_waiting(longer_than=LONGEST_WAIT):
                 self.workers.settle(attempt, INTERRUPTED)
-        for attempt in self.workers.threads.take_waiting(longer_than=LONGEST_WAIT):
+        for attempt in self.workers.take_waiting(longer_than=LONGEST_WAIT):
             self.workers.hand_back(attempt)
 
     def _hand_back_unknown(self) -> None:

@@ -76,6 +76,12 @@ class Workers:
         self.on_room(attempt.producer)
         return following
 
+    def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
+        """Take back attempts that have a slot, and have waited for a thread or the loop for so many seconds."""
+        return self.threads.take_waiting(longer_than=longer_than) + self.event_loop.take_waiting(
+            longer_than=longer_than
+        )
+
     def hand_back(self, attempt: Attempt) -> None:
         """Give back an attempt that has a slot and cannot begin soon, and those that would follow in its slot."""
         following: Attempt | None = attempt

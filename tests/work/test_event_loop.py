@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -218,6 +219,50 @@ class TestCancel:
         wait_until(attempt.task.done)
 
         assert (settled, released) == ([], [])
+
+
+class TestTakeWaiting:
+    @pytest.fixture
+    def blocked(self, run):
+        """A loop that a job blocks until the event is set."""
+        is_blocked, go_on = threading.Event(), threading.Event()
+
+        async def job(block: bool = False):
+            if block:
+                is_blocked.set()
+                go_on.wait(10)
+
+        loop = run(job)
+        loop.submit(attempt_at(args=b'{"block": true}'))
+        is_blocked.wait(10)
+        yield loop, go_on
+        go_on.set()
+
+    def test_takes_what_the_loop_has_not_taken(self, blocked, settled):
+        loop, go_on = blocked
+        waiting = [attempt_at() for _ in range(3)]
+        for attempt in waiting:
+            loop.submit(attempt)
+
+        assert loop.take_waiting() == waiting
+        assert loop.take_waiting() == []
+        go_on.set()
+        assert loop.stop(10)
+        assert len(settled) == 1
+
+    def test_leaves_those_who_have_just_come(self, blocked, monkeypatch):
+        loop, go_on = blocked
+        now = [100.0]
+        old, new = attempt_at(), attempt_at()
+        with monkeypatch.context() as patch:
+            patch.setattr("django_river.work.event_loop.time", SimpleNamespace(monotonic=lambda: now[0]))
+            for attempt in (old, new):
+                loop.submit(attempt)
+                now[0] += 1
+
+            assert loop.take_waiting(longer_than=1.5) == [old]
+        go_on.set()
+        wait_until(lambda: new.is_settled)
 
 
 class TestStop:

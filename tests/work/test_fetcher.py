@@ -9,6 +9,7 @@ from django.db import OperationalError, connection
 
 from django_river import operations
 from django_river.conf import Config
+from django_river.jobs.definition import Definition, JobOptions
 from django_river.models import Job
 from django_river.service import Backoff
 from django_river.storage.base import Demand
@@ -340,6 +341,39 @@ class TestHandingBack:
         assert fetcher.producers["b"].load == 0
         worked.open.set()
         wait_until(lambda: states() == ["completed"] * 6)
+
+    def test_of_what_waits_too_long_for_the_loop(self, build, worked, monkeypatch):
+        async def block(number: int):
+            worked.inside += 1
+            worked.open.wait(20)
+
+        monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)
+        worked.open.clear()
+        fetcher = build(poll_interval=0.1)
+        fetcher.workers.registry.add(Definition(block, kind="block", options=JobOptions()))
+        jobs(1, kind="block")
+        fetcher.start()
+        wait_until(lambda: worked.inside)
+        waiting = jobs(3, kind="work_async")
+        fetcher.hint(())
+
+        wait_until(
+            lambda: Job.objects.filter(pk__in=waiting, attempted_by__isnull=False, state="available").exists()
+        )
+        worked.open.set()
+        wait_until(lambda: Job.objects.filter(pk__in=waiting, state="completed").count() == 3)
+
+    def test_of_what_a_pause_has_overtaken(self, build, worked):
+        def pause(*args):
+            fetcher.producers["default"].is_paused = True
+
+        jobs(5)
+        fetcher = build()
+        fetcher.storage.after = pause
+        fetcher.start()
+        wait_until(lambda: Job.objects.filter(attempted_by__isnull=False, state="available").count() == 5)
+
+        assert (worked.ran, fetcher.producers["default"].load) == ([], 0)
 
     def test_of_what_gets_no_thread(self, build, worked, monkeypatch):
         def refuse(attempt):

@@ -107,7 +107,7 @@ def test_a_hurry_is_not_lost_at_whatever_moment_it_comes(keep):
     task = Task()
     keeper = keep(task=task)
     keeper.start()
-    for _ in range(200):
+    for _ in range(50):
         before = task.runs
         keeper.hurry("task")
         wait_until(lambda before=before: task.runs > before)
