@@ -11,11 +11,11 @@ that won it). A term is named by leader *and* time of election, so a late renewa
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from django_river.chance import chance
 from django_river.storage.base import LeaderTerm, Storage
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Elector:
             if self.term is not None and not self.is_leader:
                 self._lose("its lease could not be renewed in time")
         interval = self.ttl.total_seconds() / RENEWALS
-        return interval if self.term is not None else interval + random.uniform(0, interval / 5)
+        return interval if self.term is not None else interval + chance.uniform(0, interval / 5)
 
     def resign(self) -> None:
         """End our term, if there is one, and tell the others."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+
+from django_river.chance import chance
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Backoff:
         """Count a failure; how many seconds to wait before the next try."""
         pause = min(self.longest, self.first * 2.0 ** min(self.failures, 16))
         self.failures += 1
-        return pause * random.uniform(0.75, 1.25)
+        return pause * chance.uniform(0.75, 1.25)
 
     def reset(self) -> None:
         """Forget the failures."""

@@ -9,10 +9,11 @@ A policy is any callable that takes a :class:`Failure` and returns the time to w
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+
+from django_river.chance import chance
 
 #: No retry is put off longer than this, whatever a policy says.
 MAX_DELAY = timedelta(days=365)
@@ -110,7 +111,7 @@ def retry_delay(policy: RetryPolicy, failure: Failure) -> timedelta | None:
 
 def _jittered(seconds: float, jitter: float) -> timedelta:
     seconds = min(seconds, MAX_DELAY.total_seconds())
-    return timedelta(seconds=seconds * random.uniform(1 - jitter, 1 + jitter))
+    return timedelta(seconds=seconds * chance.uniform(1 - jitter, 1 + jitter))
 
 
 def _is_nan(value: object) -> bool:
