@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,28 +18,46 @@ def tidy() -> None:
     ``CONN_MAX_AGE = 0`` means "until the end of the request"; for a worker thread that would be a new connection for
     every job, at milliseconds each. Here it means "until the thread has nothing to do".
     """
-    for connection in connections.all(initialized_only=True):
-        # What DEBUG keeps of every statement is for requests, which forget it when they begin.
-        connection.queries_log.clear()
-        with _or_forgotten(connection):
-            if connection.in_atomic_block:
-                _leave_transaction(connection)
-            elif connection.connection is not None:
-                if _is_hung_up(connection):
-                    connection.close()
-                    continue
-                if connection.settings_dict["CONN_MAX_AGE"] == 0 and not _is_pooled(connection):
-                    connection.close_at = None
-                connection.close_if_unusable_or_obsolete()
+    _with_each(_clean)
 
 
 def close() -> None:
     """Close this thread's connections; a pool gets its slots back."""
+    _with_each(_close)
+
+
+def _with_each(act: Callable[[BaseDatabaseWrapper], None]) -> None:
+    """The next job gets a usable connection, whatever the last one has done to this one."""
     for connection in connections.all(initialized_only=True):
-        with _or_forgotten(connection):
-            if connection.in_atomic_block:
-                _leave_transaction(connection)
-            connection.close()
+        try:
+            act(connection)
+        except Exception:
+            logger.exception(
+                "the connection to %r cannot be cleaned or closed; it is forgotten", connection.alias
+            )
+            connection.in_atomic_block = connection.closed_in_transaction = False
+            connection.connection = None
+
+
+def _clean(connection: BaseDatabaseWrapper) -> None:
+    # What DEBUG keeps of every statement is for requests, which forget it when they begin.
+    connection.queries_log.clear()
+    if connection.in_atomic_block:
+        _leave_transaction(connection)
+    elif connection.connection is None:
+        return
+    elif _is_hung_up(connection):
+        connection.close()
+    else:
+        if connection.settings_dict["CONN_MAX_AGE"] == 0 and not _is_pooled(connection):
+            connection.close_at = None
+        connection.close_if_unusable_or_obsolete()
+
+
+def _close(connection: BaseDatabaseWrapper) -> None:
+    if connection.in_atomic_block:
+        _leave_transaction(connection)
+    connection.close()
 
 
 def _leave_transaction(connection: BaseDatabaseWrapper) -> None:
@@ -50,19 +67,6 @@ def _leave_transaction(connection: BaseDatabaseWrapper) -> None:
     # If it was closed in there, Django waits for the end of the block to forget it.
     connection.closed_in_transaction = False
     connection.close()
-
-
-@contextmanager
-def _or_forgotten(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """The next job gets a usable connection, whatever the last one has done to this one."""
-    try:
-        yield
-    except Exception:
-        logger.exception(
-            "the connection to %r cannot be cleaned or closed; it is forgotten", connection.alias
-        )
-        connection.in_atomic_block = connection.closed_in_transaction = False
-        connection.connection = None
 
 
 def _is_hung_up(connection: BaseDatabaseWrapper) -> bool:

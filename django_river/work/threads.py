@@ -132,9 +132,9 @@ class WorkerThreads:
     def _work(self, attempt: Attempt) -> bool:
         """Run an attempt, and those that follow in its slot; false if the slot was given to another thread."""
         following: Attempt | None = attempt
+        connections.tidy()
         while following is not None:
             current = following
-            connections.tidy()
             was_ours = self.executor.execute(current)
             connections.tidy()
             if not was_ours:
