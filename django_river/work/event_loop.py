@@ -27,6 +27,10 @@ TIDY_SECONDS = 5.0
 #: What the loop may take to end when its tasks have ended, in seconds.
 LAST_SECONDS = 1.0
 
+#: Tasks that did not end with their loop. Collected as garbage, a coroutine runs to its end in whichever thread collects
+#: it, and what asgiref does there to context variables can crash Python 3.11: so they are kept as long as the process.
+_abandoned: list[asyncio.Task[Any]] = []
+
 
 class EventLoop:
     """Starts with the first async job. Async jobs share it: one that blocks it blocks them all."""
@@ -114,6 +118,7 @@ class EventLoop:
                 self._run_until_stopped(loop)
         finally:
             connections.close()
+            _abandoned.extend(asyncio.all_tasks(loop))
             loop.close()
 
     def _run_until_stopped(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -173,4 +178,10 @@ class EventLoop:
         # A job that has not ended may keep the thread in which we close.
         closing = asyncio.ensure_future(sync_to_async(connections.close)())
         await asyncio.wait([closing], timeout=LAST_SECONDS / 2)
+        # What jobs have left behind may clean up, as at the end of asyncio.run.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=LAST_SECONDS / 4)
         asyncio.get_running_loop().stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -294,7 +295,8 @@ class TestStop:
 
         async def job():
             while not leave.is_set():
-                await asyncio.sleep(0.01)
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
 
         loop = run(job)
         attempt = attempt_at()
@@ -305,6 +307,27 @@ class TestStop:
         assert not is_running()
         loop._tasks.clear()
         attempt.take()
+
+    def test_cancels_what_jobs_have_left_behind(self, run, settled):
+        cleaned_up = threading.Event()
+        left = []
+
+        async def run_on():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                cleaned_up.set()
+
+        async def job():
+            left.append(asyncio.create_task(run_on()))
+            await asyncio.sleep(0)
+
+        loop = run(job)
+        loop.submit(attempt_at())
+        wait_until(lambda: settled)
+
+        assert loop.stop(10)
+        assert cleaned_up.is_set()
 
     def test_does_not_wait_for_ever_for_a_job_that_blocks_the_loop(self, run, monkeypatch):
         monkeypatch.setattr(event_loop, "LAST_SECONDS", 0.01)
@@ -322,6 +345,7 @@ class TestStop:
         assert not loop.stop(0.01)
         go_on.set()
         wait_until(lambda: not is_running())
+        assert not asyncio.all_tasks(loop._loop)
 
     def test_does_not_wait_for_ever_for_a_job_in_a_thread(self, run, monkeypatch):
         monkeypatch.setattr(event_loop, "LAST_SECONDS", 0.1)
@@ -338,8 +362,9 @@ class TestStop:
         loop.submit(attempt_at())
         wait_until(blocked.is_set)
 
-        assert not loop.stop(0.01)
-        loop._tasks.clear()
+        loop.stop(0.01)
+        assert not is_running()
+        assert not asyncio.all_tasks(loop._loop)
         go_on.set()
 
 
