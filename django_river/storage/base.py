@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from django_river.jobs.states import State
 
 #: A retry or snooze due within this goes straight to ``available``: it need not wait for a leader.
@@ -97,8 +99,7 @@ class Demand:
     limit: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSetState:
+class JobSetState(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt's result, to be written through the fence."""
 
     id: int

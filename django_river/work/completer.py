@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: Results written in one transaction.
 MAX_BATCH = 2000
+#: What is gathered for under load, in seconds.
+GATHER_SECONDS = 0.003
 #: With so many results waiting, nothing more is fetched until half of them are written.
 BACKLOG_LIMIT = 10_000
 
@@ -54,6 +56,8 @@ class Completer(Service):
         # The rest is written in our thread only. Taken from the deque and not stored yet:
         self._batch: list[Result] = []
         self._batch_limit = MAX_BATCH
+        # How many the last batch had; none if there was a pause after it.
+        self._written_last = 0
         # Attempts whose result may be stored already: a write of it got no answer.
         self._tried: set[Attempt] = set()
         self._is_choked = False
@@ -89,13 +93,18 @@ class Completer(Service):
 
     def step(self) -> float:
         while self._results:
+            if len(self._results) < self._written_last:
+                # Under load: a moment later there are more to be written at the price of one commit.
+                self._stopping.wait(GATHER_SECONDS)
             self._gather()
+            self._written_last = len(self._batch)
             try:
                 self._write()
             except BaseException:
                 self._put_back()
                 raise
             self._batch_limit = min(MAX_BATCH, 2 * self._batch_limit)
+        self._written_last = 0
         return 60.0
 
     def cleanup(self) -> None:
@@ -180,6 +189,9 @@ class Completer(Service):
         self._tell(batch, stored, tried)
 
     def _tell(self, batch: list[Result], stored: list[StoredState], tried: set[Attempt]) -> None:
+        if len(stored) == len(batch) and not job_finished.receivers:
+            # As almost always: there is nothing to be said, and nobody who listens.
+            return
         states = dict(stored)
         for attempt, _ in batch:
             job = attempt.job

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import logging
 import select
+import threading
 from collections.abc import Callable
+from typing import Any
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 logger = logging.getLogger(__name__)
+
+
+class _Opened(threading.local):
+    """What this thread has opened. Most jobs of some queues never use the database: they are not to pay for it."""
+
+    def __init__(self) -> None:
+        self.connections: set[BaseDatabaseWrapper] = set()
+
+
+_opened = _Opened()
+
+
+def _note(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    _opened.connections.add(connection)
+
+
+connection_created.connect(_note, dispatch_uid="django_river.work.connections")
 
 
 def tidy() -> None:
@@ -18,17 +37,19 @@ def tidy() -> None:
     ``CONN_MAX_AGE = 0`` means "until the end of the request"; for a worker thread that would be a new connection for
     every job, at milliseconds each. Here it means "until the thread has nothing to do".
     """
-    _with_each(_clean)
+    if _opened.connections:
+        _with_each(_clean)
 
 
 def close() -> None:
     """Close this thread's connections; a pool gets its slots back."""
     _with_each(_close)
+    _opened.connections.clear()
 
 
 def _with_each(act: Callable[[BaseDatabaseWrapper], None]) -> None:
     """The next job gets a usable connection, whatever the last one has done to this one."""
-    for connection in connections.all(initialized_only=True):
+    for connection in tuple(_opened.connections):
         try:
             act(connection)
         except Exception:

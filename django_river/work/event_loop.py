@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -51,11 +51,11 @@ class EventLoop:
         self._tidier: asyncio.Task[None]
         self._ender: asyncio.Task[None] | None = None
 
-    def submit(self, attempt: Attempt) -> None:
-        """Run this attempt; from any thread."""
+    def submit(self, *attempts: Attempt) -> None:
+        """Run these attempts; from any thread."""
         loop = self._running_loop()
-        self._line[attempt] = time.monotonic()
-        loop.call_soon_threadsafe(self._take, attempt)
+        self._line.update(dict.fromkeys(attempts, time.monotonic()))
+        loop.call_soon_threadsafe(self._take, attempts)
 
     def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
         """Take back the attempts that the loop has not taken for so many seconds: a job blocks it."""
@@ -131,9 +131,10 @@ class EventLoop:
             if self._ender is None:
                 logger.error("a job has stopped the event loop; it goes on")
 
-    def _take(self, attempt: Attempt) -> None:
-        if self._line.pop(attempt, None) is not None:
-            self._start(attempt)
+    def _take(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            if self._line.pop(attempt, None) is not None:
+                self._start(attempt)
 
     def _start(self, attempt: Attempt) -> None:
         # A context of its own, as in a thread: we may be called by the task of the job before.

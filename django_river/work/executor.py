@@ -27,6 +27,18 @@ from django_river.work.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
 
+#: How many forks lie between the process that imported us and this one. To ask for the process's id after every job
+#: would cost more than many a job.
+_generation = 0
+
+
+def _count_fork() -> None:
+    global _generation  # noqa: PLW0603  (there is nobody to keep it)
+    _generation += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
 #: Takes an attempt's outcome; false if somebody else has settled the attempt.
 Settle = Callable[[Attempt, Outcome], bool]
 
@@ -39,6 +51,8 @@ class Executor:
         self.config = config
         self.registry = registry
         self.settle = settle
+
+        self._generation = _generation
 
     def is_async(self, attempt: Attempt) -> bool:
         """Whether the attempt belongs on the event loop."""
@@ -54,14 +68,13 @@ class Executor:
         if isinstance(prepared, Outcome):
             return self.settle(attempt, prepared)
         definition, values, context = prepared
-        process = os.getpid()
         try:
             # A copy: what a job sets in context variables (language, time zone) must not meet the next one.
             contextvars.copy_context().run(definition.arguments.call, definition.function, values, context)
         except BaseException as error:
-            _end_if_forked(process)
+            self._end_if_forked()
             return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
-        _end_if_forked(process)
+        self._end_if_forked()
         return self.settle(attempt, outcomes.SUCCESS)
 
     async def aexecute(self, attempt: Attempt) -> bool:
@@ -112,13 +125,18 @@ class Executor:
         if attempt.cancel_reason is not None:
             # It was to stop before it began. If it was cancelled its row says so, and is not made available.
             return outcomes.INTERRUPTED
-        if job_started.has_listeners(definition):
+        if job_started.receivers and job_started.has_listeners(definition):
             job_started.send_robust(definition, job=job, client_id=self.client_id)
         try:
             values = definition.arguments.decode(job.args)
         except Exception as error:
             return outcomes.failed(error, job, definition, trace="")
         return definition, values, context
+
+    def _end_if_forked(self) -> None:
+        """A job that forks and returns in the child must not go on there as a second worker."""
+        if _generation != self._generation:
+            os._exit(0)
 
     async def _within_timeout(self, call: Any, definition: Definition[..., Any], context: JobContext) -> None:
         timeout = self.timeout(definition)
@@ -132,9 +150,3 @@ class Executor:
             if context.cancel_reason is CancelReason.TIMEOUT:
                 raise JobTimeout(f"took longer than its timeout of {timeout:g} s") from error
             raise
-
-
-def _end_if_forked(process: int) -> None:
-    """A job that forks and returns in the child must not go on there as a second worker."""
-    if os.getpid() != process:
-        os._exit(0)

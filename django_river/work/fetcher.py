@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from django_river.chance import chance
 from django_river.hints import LOOK_AGAIN
 from django_river.service import Service
-from django_river.storage.base import ClaimedJob, Demand, Storage
+from django_river.storage.base import Demand, Storage
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.completer import Completer
 from django_river.work.outcomes import INTERRUPTED
@@ -165,7 +165,7 @@ class Fetcher(Service):
             self._late_until = time.monotonic() + LATE_SECONDS
             self.storage.close()
             raise
-        attempts = [Attempt(job, self.producers[job.queue]) for job in sorted(jobs, key=_order)]
+        attempts = [Attempt(job, self.producers[job.queue]) for job in jobs]
         self.attempts.add(attempts)
         self._is_uncertain = False
         by_queue: dict[str, list[Attempt]] = {}
@@ -186,16 +186,14 @@ class Fetcher(Service):
             self._start(producer.admit(claimed))
 
     def _start(self, attempts: Collection[Attempt]) -> None:
-        failed: RuntimeError | None = None
-        for attempt in attempts:
-            try:
-                self.workers.start(attempt)
-            except RuntimeError as error:
-                # There is no thread to be had for the event loop. The others must start all the same.
-                failed = error
-                self.workers.hand_back(attempt)
-        if failed is not None:
-            raise failed
+        try:
+            self.workers.start(*attempts)
+        except RuntimeError:
+            # There is no thread to be had for the event loop; the sync ones have started all the same.
+            for attempt in attempts:
+                if self.workers.is_async(attempt):
+                    self.workers.hand_back(attempt)
+            raise
 
     def _hand_back_what_waits(self) -> None:
         """Jobs claimed to start within milliseconds, which slower jobs keep waiting: others may take them."""
@@ -225,6 +223,3 @@ class Fetcher(Service):
             until = min([self._poll_at, *self._look_again.values()])
         return max(0.001, until - time.monotonic())
 
-
-def _order(job: ClaimedJob) -> tuple[int, int]:
-    return job.priority, job.id

@@ -43,6 +43,8 @@ class Producer:
         self._finished = 0
         self._measured_at = time.monotonic()
         self._rate = 0.0
+        # With so many claimed, or fewer, a fetch is worth it.
+        self._enough = max_workers - 1
 
     @property
     def load(self) -> int:
@@ -61,8 +63,11 @@ class Producer:
         with self._lock:
             self._measure()
             prefetch = self.prefetch
-            missing = self.max_workers + prefetch - self._running - len(self._waiting)
-        return missing if missing > 0 and missing * 2 >= prefetch else 0
+            room = self.max_workers + prefetch
+            # So few missing that a later fetch brings more.
+            self._enough = room - max(1, (prefetch + 1) // 2)
+            missing = room - self._running - len(self._waiting)
+            return missing if self.load <= self._enough else 0
 
     @property
     def prefetch(self) -> int:
@@ -92,8 +97,8 @@ class Producer:
 
     @property
     def wants_more(self) -> bool:
-        """Whether a fetch would be worth it."""
-        return self.demand() > 0
+        """Whether a fetch would be worth it, by the rate that the last one was made for. Asked after every job."""
+        return self.may_have_work and self.load <= self._enough and not self.is_paused
 
     def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
         """Take back those that have not started, if no slot has become free for so many seconds."""

@@ -48,12 +48,18 @@ class Workers:
         self.threads = WorkerThreads(self.executor, size=slots, finished=self.finished, pass_on=self.start)
         self.event_loop = EventLoop(self.executor, finished=self.finished, pass_on=self.start)
 
-    def start(self, attempt: Attempt) -> None:
-        """Run an attempt that has a slot."""
-        if self.executor.is_async(attempt):
-            self.event_loop.submit(attempt)
-        else:
-            self.threads.submit(attempt)
+    def start(self, *attempts: Attempt) -> None:
+        """Run attempts that have a slot; ``RuntimeError`` if the event loop cannot be started for the async ones."""
+        by_loop = [attempt for attempt in attempts if self.is_async(attempt)]
+        by_threads = [attempt for attempt in attempts if not self.is_async(attempt)] if by_loop else attempts
+        if by_threads:
+            self.threads.submit(*by_threads)
+        if by_loop:
+            self.event_loop.submit(*by_loop)
+
+    def is_async(self, attempt: Attempt) -> bool:
+        """Whether the attempt belongs on the event loop."""
+        return self.executor.is_async(attempt)
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Pass an attempt's outcome on to be stored; false if somebody else has settled it."""

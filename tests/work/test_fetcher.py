@@ -376,7 +376,7 @@ class TestHandingBack:
         assert (worked.ran, fetcher.producers["default"].load) == ([], 0)
 
     def test_of_what_gets_no_thread(self, build, worked, monkeypatch):
-        def refuse(attempt):
+        def refuse(*attempts):
             raise RuntimeError("can't start new thread")
 
         jobs(2, kind="work_async")

@@ -84,7 +84,7 @@ class TestSubmit:
         threads = pool()
         for number in range(1, 6):
             threads.submit(attempt_at())
-            wait_until(lambda number=number: len(settled) == number and threads._waiting == 1)
+            wait_until(lambda number=number: len(settled) == number and len(threads._idle) == 1)
 
         assert names() == {"river-worker-1"}
 

@@ -146,7 +146,7 @@ WHERE id = ANY(%(ids)s::bigint[])
     AND state = 'running'
     AND attempt = %(attempt)s
     AND attempted_by[cardinality(attempted_by)] = %(client_id)s
-RETURNING id, state::text;
+RETURNING id;
 
 -- name: job_set_state_many
 -- A cancel that was asked for wins over every state that would run the job again. The test is written out each time:
