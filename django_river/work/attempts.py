@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django_river.jobs.context import CancelReason, JobContext
 from django_river.storage.base import ClaimedJob
@@ -32,7 +32,7 @@ class Attempt:
         self.context: JobContext | None = None
         self.deadline: float | None = None
         self.thread: threading.Thread | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
         # Written by whoever wants it to stop, read by the executor when the attempt begins.
         self.cancel_reason: CancelReason | None = None
         self._token = threading.Lock()

@@ -81,22 +81,27 @@ class Executor:
         """Run an async job in this task and settle it; false if somebody else had settled it meanwhile."""
         if attempt.is_settled:
             return False
+        # Before the context: whoever cancels the attempt looks for it there.
+        attempt.task = asyncio.current_task()
         prepared = self._prepare(attempt)
         if isinstance(prepared, Outcome):
             return self.settle(attempt, prepared)
         definition, values, context = prepared
         try:
-            await self._within_timeout(
-                definition.arguments.call(definition.function, values, context), definition, context
-            )
+            await definition.arguments.call(definition.function, values, context)
         except BaseException as error:
-            was_ours = self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
+            was_ours = self.settle(attempt, self._raised(error, attempt, definition, context))
             if isinstance(error, DatabaseProblem):
                 # The thread in which async jobs use the ORM lives on: the next one must not meet a dead connection.
                 with suppress(asyncio.CancelledError):
                     await sync_to_async(connections.tidy)()
             return was_ours
         return self.settle(attempt, outcomes.SUCCESS)
+
+    def timeout_of(self, attempt: Attempt) -> float | None:
+        """Seconds this attempt may take."""
+        definition = self.registry.get(attempt.job.kind)
+        return None if definition is None else self.timeout(definition)
 
     def timeout(self, definition: Definition[..., Any]) -> float | None:
         """Seconds an attempt of this job may take."""
@@ -138,15 +143,11 @@ class Executor:
         if _generation != self._generation:
             os._exit(0)
 
-    async def _within_timeout(self, call: Any, definition: Definition[..., Any], context: JobContext) -> None:
-        timeout = self.timeout(definition)
-        if timeout is None:
-            await call
-            return
-        try:
-            async with asyncio.timeout(timeout):
-                await call
-        except TimeoutError as error:
-            if context.cancel_reason is CancelReason.TIMEOUT:
-                raise JobTimeout(f"took longer than its timeout of {timeout:g} s") from error
-            raise
+    def _raised(
+        self, error: BaseException, attempt: Attempt, definition: Definition[..., Any], context: JobContext
+    ) -> Outcome:
+        if isinstance(error, asyncio.CancelledError) and context.cancel_reason is CancelReason.TIMEOUT:
+            late = JobTimeout(f"took longer than its timeout of {self.timeout(definition):g} s")
+            late.__cause__ = error
+            return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
+        return outcomes.raised(error, attempt.job, definition, context)

@@ -222,4 +222,3 @@ class Fetcher(Service):
         with self._lock:
             until = min([self._poll_at, *self._look_again.values()])
         return max(0.001, until - time.monotonic())
-

@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import pytest
 from asgiref.sync import sync_to_async
 
+from django_river import FixedRetry
 from django_river.jobs.context import CancelReason
+from django_river.jobs.states import State
 from django_river.work import event_loop
 from django_river.work.event_loop import EventLoop
 from django_river.work.outcomes import INTERRUPTED, SUCCESS
@@ -131,8 +133,66 @@ class TestSubmit:
         assert seen == ["no"] * 3
 
 
+class TestTimeout:
+    def test_cancels_what_takes_too_long(self, run, settled):
+        async def job():
+            await asyncio.sleep(60)
+
+        run((job, {"timeout": 0.01, "retry": FixedRetry(60)})).submit(attempt_at())
+        wait_until(lambda: settled)
+
+        ended = settled[0][1]
+        assert (ended.state, ended.error) == (
+            State.RETRYABLE,
+            "JobTimeout: took longer than its timeout of 0.01 s",
+        )
+        assert "await asyncio.sleep(60)" in ended.trace
+
+    def test_that_is_swallowed_is_a_success(self, run, settled):
+        async def job():
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return
+
+        run((job, {"timeout": 0.01})).submit(attempt_at())
+        wait_until(lambda: settled)
+
+        assert settled[0][1] is SUCCESS
+
+    def test_is_forgotten_with_the_attempt(self, run, settled):
+        async def job():
+            await asyncio.sleep(0)
+
+        loop = run((job, {"timeout": 60}))
+        attempt = attempt_at()
+        loop.submit(attempt)
+        wait_until(lambda: settled)
+
+        assert all(timer.cancelled() for timer in loop._loop._scheduled if timer._callback == attempt.cancel)
+        assert attempt.cancel_reason is None
+
+
+def test_jobs_that_never_wait_let_others_have_their_turn(run, settled, monkeypatch):
+    monkeypatch.setattr(event_loop, "TURN_SECONDS", 0.0)
+    woken = []
+
+    async def job(waits: bool = False):
+        if waits:
+            await asyncio.sleep(0)
+            woken.append(len(settled))
+
+    following = [attempt_at() for _ in range(500)]
+    loop = run(job, finished=lambda attempt: following.pop() if following else None)
+    loop.submit(attempt_at(), attempt_at(args=b'{"waits": true}'))
+    wait_until(lambda: len(settled) == 502)
+
+    assert woken[0] < 10
+
+
 class TestCancel:
-    def test_before_the_first_step_gives_the_attempt_back_and_the_slot_on(self, run, settled):
+    def test_before_the_first_step_gives_the_attempt_back_and_the_slot_on(self, run, settled, monkeypatch):
+        monkeypatch.setattr(event_loop, "_AT_ONCE", {})
         blocked, go_on, released = threading.Event(), threading.Event(), []
 
         async def job(block: bool = False):
