@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -37,6 +38,11 @@ class JobFunction(Definition[P, R]):
     >>> send_receipt.using(run_after=timedelta(hours=1)).enqueue(7)        # doctest: +SKIP
     """
 
+    @cached_property
+    def _request(self) -> JobRequest[P]:
+        """A job with no options of its own."""
+        return JobRequest(self)
+
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Store a job that calls this function with these arguments, and wake a worker.
 
@@ -46,15 +52,15 @@ class JobFunction(Definition[P, R]):
         Raises :class:`ArgumentTypeError` or :class:`ArgumentValueError` for wrong arguments, and
         :class:`UnknownQueue`; nothing is stored then.
         """
-        return JobRequest(self).enqueue(*args, **kwargs)
+        return self._request.enqueue(*args, **kwargs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """:meth:`enqueue` for async callers."""
-        return await JobRequest(self).aenqueue(*args, **kwargs)
+        return await self._request.aenqueue(*args, **kwargs)
 
     def build(self, *args: P.args, **kwargs: P.kwargs) -> BuiltJob:
         """Check the arguments and keep them for :func:`enqueue_many`."""
-        return JobRequest(self).build(*args, **kwargs)
+        return self._request.build(*args, **kwargs)
 
     def using(
         self,
@@ -70,7 +76,7 @@ class JobFunction(Definition[P, R]):
         database: str | None = None,
     ) -> JobRequest[P]:
         """Say how one job differs from what ``@job`` said. See :class:`JobRequest`."""
-        return JobRequest(self).using(
+        return self._request.using(
             queue=queue,
             priority=priority,
             run_after=run_after,

@@ -3,7 +3,7 @@
 NOTIFY takes a lock at commit that all of a database's notifying transactions share, so a storm of them would make the
 users' transactions wait for one another. A hint is left out when one for the same queue was sent less than
 :data:`WINDOW` ago; whoever hears a hint therefore looks again after :data:`LOOK_AGAIN`, when everything that was left
-out on its account has been committed.
+out on its account has been committed. What takes longer to commit gets a hint of its own.
 """
 
 from __future__ import annotations
@@ -28,10 +28,14 @@ class Hints:
         self._lock = threading.Lock()
         self._wakers: dict[str, tuple[Waker, ...]] = {}
 
-    def due(self, using: str, queues: Collection[str], *, at: float) -> set[str]:
-        """The queues for which no hint was sent within the window; ``at`` is monotonic."""
+    def due(self, using: str, queues: Collection[str], *, at: float, is_visible: bool = False) -> set[str]:
+        """The queues for which no hint was sent within the window; ``at`` is monotonic.
+
+        For jobs that are visible already it is :data:`LOOK_AGAIN`: whoever heard the last hint will see them.
+        """
+        window = LOOK_AGAIN if is_visible else WINDOW
         never = float("-inf")
-        return {queue for queue in queues if at - self._sent_at.get((using, queue), never) >= WINDOW}
+        return {queue for queue in queues if at - self._sent_at.get((using, queue), never) >= window}
 
     def sent(self, using: str, queues: Collection[str], *, at: float) -> None:
         """Note hints whose statement began at ``at`` and has succeeded."""

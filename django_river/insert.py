@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltJob:
+class BuiltJob(msgspec.Struct, frozen=True):
     """A job whose arguments are checked, not stored yet."""
 
     row: JobInsert
@@ -92,15 +91,15 @@ def insert_many(jobs: Sequence[BuiltJob]) -> StoredJobs:
 
 
 def _tell(using: str, queues: Collection[str]) -> None:
-    """Wake the workers of these queues, here and in other processes, unless they have just been woken."""
+    """Wake the workers of these queues, here and in other processes, unless they will look again anyhow."""
     if not queues:
         # To name none would mean all.
         return
     hints.wake(using, queues)
-    store = storage.for_caller(using)
     now = time.monotonic()
-    due = hints.due(using, queues, at=now) if _may_notify(store) else set()
-    if due:
+    due = hints.due(using, queues, at=now, is_visible=True)
+    store = storage.for_caller(using) if due else None
+    if store is not None and _may_notify(store):
         store.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in sorted(due)])
         hints.sent(using, due, at=now)
 
@@ -143,10 +142,13 @@ def _made(model: type[Job], built: BuiltJob, row: InsertedJob) -> Job:
         "unique_key": request.unique_key,
         "unique_states": request.unique_states,
     }
-    job = model(**values)
-    job._state.adding = False
-    job._state.db = built.database
-    return job
+    names = _columns(model)
+    return model.from_db(built.database, names, [values.get(name) for name in names])
+
+
+@cache
+def _columns(model: type[Job]) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]
 
 
 def _as_read(moment: datetime) -> datetime:

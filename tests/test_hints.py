@@ -20,7 +20,14 @@ class TestDue:
         hints.sent("default", ["a"], at=100)
 
         assert hints.due("default", ["a", "b"], at=100 + WINDOW / 2) == {"b"}
-        assert hints.due("default", ["a", "b"], at=100 + 2 * WINDOW) == {"a", "b"}
+        assert hints.due("default", ["a", "b"], at=100 + 1.5 * WINDOW) == {"a", "b"}
+
+    def test_is_seen_at_the_second_look(self):
+        hints = Hints()
+        hints.sent("default", ["a"], at=100)
+
+        assert not hints.due("default", ["a"], at=100 + LOOK_AGAIN - WINDOW / 2, is_visible=True)
+        assert hints.due("default", ["a"], at=100 + LOOK_AGAIN, is_visible=True)
 
     def test_keeps_databases_apart(self, hints):
         hints.sent("default", ["a"], at=100)

@@ -13,10 +13,17 @@ import msgspec.inspect
 
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError, DefinitionError
 from django_river.jobs.context import JobContext
-from django_river.jobs.json import describe, encode_checked, lossy_places
+from django_river.jobs.json import describe, encode_checked, encode_plain, lossy_places
 
 _PLACE = re.compile(r" - at `\$\.?(?P<name>\w*)(?P<rest>[^`]*)`$")
 _KEY_PLACE = re.compile(r" - at `key\(?.*?\$\.?(?P<name>\w*)(?P<rest>.*)`$")
+_PLAIN = (
+    msgspec.inspect.IntType,
+    msgspec.inspect.StrType,
+    msgspec.inspect.BoolType,
+    msgspec.inspect.NoneType,
+    msgspec.inspect.UnionType,
+)
 _REFUSED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -46,6 +53,12 @@ class Arguments:
         self.fields = self._struct.__struct_fields__
         # Clock times are equal to those of no zone if their zone has to know the day: == does not notice a loss.
         self._has_clock_times = any(isinstance(t, msgspec.inspect.TimeType) for t in _types(self._struct))
+        # Then what was checked cannot change on the way to JSON and back.
+        self._is_plain = all(
+            isinstance(found, _PLAIN)
+            for field in msgspec.structs.fields(self._struct)
+            for found in _types(field.type)
+        )
         self._check_defaults(parameters)
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int) -> bytes:
@@ -59,6 +72,8 @@ class Arguments:
             values = msgspec.convert(given, self._struct)
         except msgspec.ValidationError as error:
             raise self._explained(error, given) from error
+        if self._is_plain and (plain := encode_plain(values, limit=limit)) is not None:
+            return plain
         raw = self._encode(values, limit)
         try:
             stored = self._decoder.decode(raw)
@@ -95,6 +110,8 @@ class Arguments:
                 f"{self.kind}: takes {len(self.names)} positional arguments, got {len(args)}"
             )
         given = dict(zip(self.names, args, strict=False))
+        if not kwargs:
+            return given
         for name, value in kwargs.items():
             if name in self._positional_only:
                 raise ArgumentTypeError(

@@ -84,6 +84,15 @@ def encode_checked(value: Any, *, what: str, limit: int, depth: int = 0) -> byte
     return raw
 
 
+def encode_plain(value: Any, *, limit: int) -> bytes | None:
+    """Encode what is made of texts, whole numbers and truth values only; ``None`` if it needs a closer look."""
+    try:
+        raw = _encoder.encode(value)
+    except (ValueError, OverflowError, TypeError, msgspec.MsgspecError):
+        return None
+    return raw if len(raw) <= limit and b"\\u0000" not in raw else None
+
+
 def lossy_places(before: Any, after: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """Find what did not survive the way to JSON and back: sets, tuples and bytes where no type asks for them."""
     parts = _parts(before, after)

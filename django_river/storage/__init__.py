@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from django.db import connections
@@ -28,7 +29,7 @@ OVERVIEWS = {
 
 def for_caller(using: str) -> Storage:
     """Storage on Django's connection of this thread: what it writes commits and rolls back with the caller."""
-    storage: Storage = import_string(f"{_driver(using)}.Driver")(DjangoSession(using))
+    storage: Storage = _imported(f"{_driver(using)}.Driver")(DjangoSession(using))
     return storage
 
 
@@ -48,6 +49,10 @@ def for_people(using: str) -> Overview:
     """Reads for people, on Django's connection of this thread."""
     found: Overview = import_string(_of_vendor(OVERVIEWS, using))(DjangoSession(using), using)
     return found
+
+
+#: Asked for by every enqueue.
+_imported = cache(import_string)
 
 
 def _driver(using: str) -> str:

@@ -44,8 +44,7 @@ TOPIC_CONTROL = "river_control"
 TOPIC_LEADERSHIP = "river_leadership"
 
 
-@dataclass(slots=True, kw_only=True)
-class JobInsert:
+class JobInsert(msgspec.Struct, kw_only=True):
     """A job to insert. ``args`` and ``metadata`` are encoded JSON objects."""
 
     kind: str

@@ -19,7 +19,7 @@ class DjangoSession:
         """Run one statement and return all its rows."""
         with connections[self.using].cursor() as cursor:
             cursor.execute(sql, params)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if _has_rows(cursor) else []
 
     def atomic(self) -> AbstractContextManager[Any]:
         """A transaction, or a savepoint in the caller's."""
@@ -33,3 +33,9 @@ class DjangoSession:
 
     def close(self) -> None:
         """Leave the connection to Django."""
+
+
+def _has_rows(cursor: Any) -> bool:
+    # psycopg makes an object of every column that one asks to have described.
+    result = getattr(cursor, "pgresult", None)
+    return bool(cursor.description if result is None else result.nfields)

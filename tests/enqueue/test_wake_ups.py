@@ -26,6 +26,7 @@ LATER = [
 @pytest.fixture
 def long_window(monkeypatch):
     monkeypatch.setattr(hints_module, "WINDOW", 1000)
+    monkeypatch.setattr(hints_module, "LOOK_AGAIN", 2000)
 
 
 @pytest.mark.postgres

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import repeat
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -41,6 +42,8 @@ T = TypeVar("T")
 SQL = load("django_river.storage.postgres")
 #: From this many jobs on, COPY is faster than an INSERT from arrays.
 COPY_FROM = 500
+#: Rows handed to COPY at once.
+COPY_ROWS = 1000
 #: How often statements are tried that meet others: see :meth:`Driver._despite_races`.
 TRIES = 5
 
@@ -109,8 +112,11 @@ class Driver(Storage):
     def job_insert_many(
         self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
     ) -> list[InsertedJob]:
-        if len(jobs) == 1 and jobs[0].unique_key is None and len(notify) <= 1:
-            return self._insert_one(jobs[0], notify)
+        if len(jobs) == 1 and jobs[0].unique_key is None:
+            if len(notify) <= 1 and _is_to_run_now(jobs[0]):
+                return [self._insert_now(jobs[0], notify)]
+            if not notify:
+                return [self._insert_one(jobs[0])]
         plain = all(job.unique_key is None for job in jobs)
         with self.session.atomic():
             inserted = self._copy(jobs) if plain and self._can_copy(jobs) else self._insert_many(jobs)
@@ -240,24 +246,24 @@ class Driver(Storage):
             stored += [StoredState._make(row) for row in rows]
         return stored
 
-    def _insert_one(self, job: JobInsert, notify: Collection[str]) -> list[InsertedJob]:
-        params = {
-            "kind": job.kind,
-            "args": job.args.decode(),
-            "queue": job.queue,
-            "priority": job.priority,
-            "max_attempts": job.max_attempts,
-            "metadata": job.metadata.decode(),
-            "tags": list(job.tags),
-            "scheduled_at": job.scheduled_at,
-            "delay": job.delay,
-            "pending": job.pending,
-        }
-        if not notify:
-            return [InsertedJob._make(self._run("job_insert", **params)[0])]
-        (queue,) = notify
-        row = self._run("job_insert_and_notify", payload=insert_payload(queue), **params)[0]
-        return [InsertedJob._make(row[:6])]
+    def _insert_now(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
+        params = _params(job)
+        if notify:
+            (queue,) = notify
+            id, now, _ = self._run("job_insert_now_and_notify", payload=insert_payload(queue), **params)[0]
+        else:
+            id, now = self._run("job_insert_now", **params)[0]
+        return InsertedJob(id, State.AVAILABLE.value, 0, now, now, False)
+
+    def _insert_one(self, job: JobInsert) -> InsertedJob:
+        rows = self._run(
+            "job_insert",
+            scheduled_at=job.scheduled_at,
+            delay=job.delay,
+            pending=job.pending,
+            **_params(job),
+        )
+        return InsertedJob._make(rows[0])
 
     def _insert_many(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
         inserted: dict[int, InsertedJob] = {}
@@ -286,31 +292,24 @@ class Driver(Storage):
 
     def _copy(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
         assert isinstance(self.session, DjangoSession)
-        drawn = self._run("job_insert_ids", count=len(jobs))
-        inserted = []
         connection = connections[self.session.using]
+        drawn = self._run("job_insert_ids", count=len(jobs))
+        now = drawn.pop()[1]
+        # Without USE_TZ, moments are read in the zone of the connection.
+        zone = ZoneInfo(connection.timezone_name) if now.tzinfo is None else None
+        inserted = []
         with (
             connection.wrap_database_errors,
             connection.cursor() as cursor,
             cursor.copy(SQL["job_insert_copy"]) as copy,
         ):
-            for (id, now), job in zip(drawn, jobs, strict=True):
-                if job.scheduled_at is None:
-                    due = now + job.delay if job.delay else now
-                elif now.tzinfo is None:
-                    # Without USE_TZ, moments are read in the zone of the connection.
-                    zone = ZoneInfo(connection.timezone_name)
-                    due = job.scheduled_at.astimezone(zone).replace(tzinfo=None)
-                else:
-                    due = job.scheduled_at
-                state = "pending" if job.pending else "scheduled" if due > now else "available"
-                copy.write_row(
-                    (
-                        id, job.kind, job.args.decode(), job.queue, job.priority, job.max_attempts,
-                        job.metadata.decode(), list(job.tags), due, state, now,
-                    )
-                )  # fmt: skip
-                inserted.append(InsertedJob(id, state, 0, due, now, False))
+            for start in range(0, len(jobs), COPY_ROWS):
+                part = slice(start, start + COPY_ROWS)
+                rows = [
+                    _planned(job, id, now, zone) for job, (id, _) in zip(jobs[part], drawn[part], strict=True)
+                ]
+                copy.write("".join(map(_copied, jobs[part], rows, repeat(str(now)))))
+                inserted += rows
         return inserted
 
     def _despite_races(self, attempt: Callable[[], T]) -> T:
@@ -335,6 +334,49 @@ class Driver(Storage):
 def _array(ids: Iterable[int]) -> str:
     """An array as the server reads it: psycopg looks at every element by itself, which takes many times as long."""
     return "{" + ",".join(map(str, ids)) + "}"
+
+
+def _planned(job: JobInsert, id: int, now: datetime, zone: ZoneInfo | None) -> InsertedJob:
+    """What becomes of a job that is stored now."""
+    if _is_to_run_now(job):
+        return InsertedJob(id, "available", 0, now, now, False)
+    due = now + (job.delay or timedelta(0))
+    if job.scheduled_at is not None:
+        due = job.scheduled_at if zone is None else job.scheduled_at.astimezone(zone).replace(tzinfo=None)
+    state = "pending" if job.pending else "scheduled" if due > now else "available"
+    return InsertedJob(id, state, 0, due, now, False)
+
+
+def _copied(job: JobInsert, row: InsertedJob, now: str) -> str:
+    """A row as COPY reads it, which psycopg would write cell by cell. Only JSON may hold what has to be escaped."""
+    args = job.args.decode().replace("\\", "\\\\")
+    metadata = job.metadata.decode().replace("\\", "\\\\")
+    due = now if row.scheduled_at is row.created_at else row.scheduled_at
+    return (
+        f"{row.id}\t{job.kind}\t{args}\t{job.queue}\t{job.priority}\t{job.max_attempts}\t{metadata}\t{_tags(job)}\t"
+        f"{due}\t{row.state}\t{now}\n"
+    )
+
+
+def _is_to_run_now(job: JobInsert) -> bool:
+    return job.scheduled_at is None and job.delay is None and not job.pending
+
+
+def _params(job: JobInsert) -> dict[str, Any]:
+    return {
+        "kind": job.kind,
+        "args": job.args.decode(),
+        "queue": job.queue,
+        "priority": job.priority,
+        "max_attempts": job.max_attempts,
+        "metadata": job.metadata.decode(),
+        "tags": _tags(job),
+    }
+
+
+def _tags(job: JobInsert) -> str:
+    """Tags as the server reads an array; their characters need no more than quotes."""
+    return "{" + ",".join([f'"{tag}"' for tag in job.tags]) + "}"
 
 
 def _columns(jobs: Sequence[JobInsert]) -> dict[str, list[Any]]:
