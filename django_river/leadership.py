@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django_river.chance import chance
 from django_river.storage.base import LeaderTerm, Storage
@@ -24,6 +25,18 @@ logger = logging.getLogger(__name__)
 TRUST_MARGIN = 1.0
 #: A lease is renewed so many times in its life.
 RENEWALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The name of a term: who leads, and since when. A write of the leader's carries it, and counts only while it lasts.
+
+    >>> Term("host-1-a", datetime(2026, 3, 1, 12, tzinfo=UTC))             # doctest: +SKIP
+    """
+
+    leader_id: str
+    #: By the database's clock, to the microsecond.
+    elected_at: datetime
 
 
 class Elector:
