@@ -10,8 +10,9 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
 from django_river.conf import SETTING, config, problems, raw_settings
-from django_river.exceptions import DefinitionError
+from django_river.exceptions import ConfigError, DefinitionError
 from django_river.jobs.registry import registry
+from django_river.leader_policy import load_policy
 from django_river.storage import DRIVERS
 
 DOCS = "See docs/checks.md#django-river-{id}."
@@ -33,7 +34,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         return [
             Error(problem.text, hint=_hint(problem.hint, problem.id), id=_id(problem.id)) for problem in found
         ]
-    return list(_database_messages())
+    return [*_policy_messages(), *_database_messages()]
 
 
 @register()
@@ -58,6 +59,15 @@ def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
                 )
             )
     return messages
+
+
+def _policy_messages() -> Iterator[CheckMessage]:
+    try:
+        load_policy(config().leader_election)
+    except ConfigError as error:
+        hint = "Name a class that is made without arguments and has the methods objection and preference."
+        text = f"{SETTING}['LEADER_ELECTION']['POLICY'] cannot be used: {error}."
+        yield Error(text, hint=_hint(hint, "E021"), id=_id("E021"))
 
 
 def _database_messages() -> Iterator[CheckMessage]:

@@ -21,13 +21,14 @@ from threading import Lock
 from django.db import Error as DatabaseProblem
 
 from django_river import storage
+from django_river.candidate import Candidate
 from django_river.conf import Config, QueueConfig
 from django_river.exceptions import ConfigError
 from django_river.hints import hints
 from django_river.jobs.context import CancelReason
 from django_river.jobs.registry import Registry
 from django_river.jobs.registry import registry as all_jobs
-from django_river.leadership import Elector
+from django_river.leadership import RENEWALS
 from django_river.maintenance.job_rescuer import JobRescuer
 from django_river.maintenance.job_scheduler import JobScheduler
 from django_river.maintenance.maintainer import Maintainer
@@ -40,6 +41,7 @@ from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
 from django_river.work.keeper import Keeper
+from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
 from django_river.work.workers import Workers
@@ -100,7 +102,8 @@ class Client:
         fetching = open_storage()
         self.attempts = Attempts()
         self.producers = {
-            name: Producer(name, max_workers=options.max_workers) for name, options in self.queues.items()
+            name: Producer(name, max_workers=options.max_workers, is_leader_bound=options.leader_only)
+            for name, options in self.queues.items()
         }
         slots = config.slots_for(self.queues)
         self.completer = Completer(
@@ -124,18 +127,33 @@ class Client:
             slots=slots,
             on_room=self.fetcher.freed,
         )
-        self.keeper = Keeper(storage=open_storage())
+        # Nothing that the keeper does may last so long that the lease is not renewed in time.
+        patience = min(STATEMENT_TIMEOUT, config.leader_ttl / RENEWALS)
+        self.keeper = Keeper(storage=storage.open_storage(self.using, timeout=patience))
         self.maintainer = Maintainer(
             storage=storage.open_storage(self.using, timeout=MAINTENANCE_TIMEOUT), services=self._maintenance
         )
-        self.elector = Elector(
-            storage=self.keeper.storage,
-            client_id=self.id,
-            ttl=config.leader_ttl,
-            on_gain=self.maintainer.start,
-            on_loss=self.maintainer.stop,
+        self.leader_bound = LeaderBound(
+            producers=[producer for producer in self.producers.values() if producer.is_leader_bound],
+            attempts=self.attempts,
+            workers=self.workers,
+            registry=registry,
+            open_storage=open_storage,
+            on_open=self.fetcher.hint,
+            grace=config.cancel_timeout,
         )
         self.notifier = self._notifier()
+        self.candidate = Candidate(
+            client_id=self.id,
+            config=config,
+            objection="" if can_lead else "it was started with --no-lead",
+            keeper=self.keeper,
+            notifier=self.notifier,
+            maintainer=self.maintainer,
+            leader_bound=self.leader_bound,
+            on_crash=on_crash,
+        )
+        self.elector = self.candidate.elector
         self.info = ClientInfo(
             id=self.id,
             host=socket.gethostname(),
@@ -143,7 +161,7 @@ class Client:
             version=_version(),
             slots=slots,
             queues=sorted(self.queues),
-            can_lead=can_lead,
+            labels=config.labels,
         )
         self._take_on_duties()
         self._on_crash = on_crash
@@ -203,7 +221,8 @@ class Client:
     def has_due_jobs(self) -> bool:
         """Whether any job of our queues could run now; asks the database on the caller's connection."""
         store = storage.for_caller(self.using)
-        return store.job_has_due(sorted(self.queues), scheduled=self.can_lead)
+        ours = [name for name, options in self.queues.items() if self.can_lead or not options.leader_only]
+        return store.job_has_due(sorted(ours), scheduled=self.can_lead)
 
     def _announce(self) -> None:
         try:
@@ -219,11 +238,13 @@ class Client:
             if service is not None:
                 service.on_crash = self._on_crash
                 service.start()
+        self.candidate.start()
 
     def _stop(self, deadline: float, is_hurried: Callable[[], bool]) -> StopReport:
         hints.remove_waker(self.using, self.fetcher.hint)
         self.fetcher.stop()
         self._hand_back_unstarted()
+        self.candidate.retire()
         self._wait_for_jobs(deadline, is_hurried)
         self.workers.cancel(self.attempts.all(), CancelReason.SHUTDOWN)
         self._wait_for_jobs(time.monotonic() + self.config.cancel_timeout)
@@ -262,6 +283,7 @@ class Client:
             on_pause=self._pause,
             on_leadership=self._leadership_changed,
             on_connect=self._reconcile_now,
+            on_disconnect=self._session_lost,
         )
         return Notifier(listener=listener, ears=ears)
 
@@ -270,11 +292,9 @@ class Client:
         self.keeper.add("touch queues", self._touch_queues)
         self.keeper.add("reconcile", self._reconcile)
         self.keeper.add("give up overdue", self._give_up_overdue)
-        if self.can_lead:
-            self.keeper.add("election", self.elector.attempt)
 
     def _heartbeat(self) -> float:
-        self.keeper.storage.client_beat(self.info)
+        self.keeper.storage.client_beat(self.candidate.present(self.info))
         return self.config.heartbeat_interval
 
     def _touch_queues(self) -> float:
@@ -299,7 +319,8 @@ class Client:
 
     def _reconcile_now(self) -> None:
         self.fetcher.hint(())
-        self.keeper.hurry("reconcile")
+        # The others are to know of our session.
+        self.keeper.hurry("reconcile", "heartbeat")
 
     def _cancel(self, job_id: int) -> None:
         attempt = self.attempts.get(job_id)
@@ -322,10 +343,10 @@ class Client:
             self.fetcher.hint([name])
 
     def _leadership_changed(self, action: str, leader_id: str) -> None:
-        if not self.can_lead:
-            return
-        if action == "resigned" and leader_id != self.id:
-            self.keeper.hurry("election")
+        self.candidate.hear(action, leader_id)
+
+    def _session_lost(self) -> None:
+        self.candidate.suspect()
 
     def _hand_back_unstarted(self) -> None:
         waiting = self.workers.take_waiting()
@@ -354,7 +375,7 @@ class Client:
         self.completer.stop(FLUSH_TIMEOUT)
         self.keeper.stop(STATEMENT_TIMEOUT)
         try:
-            self.elector.resign()
+            self.candidate.stop(STATEMENT_TIMEOUT)
             self.keeper.storage.client_delete(self.id)
         except DatabaseProblem as error:
             logger.warning("could not say good-bye to the database: %s", error)

@@ -68,6 +68,12 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_labels(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(part, str) and part for item in value.items() for part in item
+    )
+
+
 OPTIONS = (
     Option(
         "DATABASE", "default", "a database alias", lambda v: isinstance(v, str),
@@ -134,12 +140,47 @@ OPTIONS = (
         "LEADER_TTL", 15, "seconds or a timedelta from 3", lambda v: _is_seconds(v) and _seconds(v) >= 3,
         "How long a leader's lease holds; it is renewed three times as often.",
     ),
+    Option(
+        "LEADER_ELECTION", {}, "a dict of options of the election", lambda v: isinstance(v, Mapping),
+        "Who may lead, and who is preferred.",
+    ),
+    Option(
+        "LABELS", {}, "a dict of str to str", _is_labels,
+        "What is to be said of this process, such as its zone; shown with its client, and asked for by `REQUIRE`.",
+    ),
 )  # fmt: skip
 
 QUEUE_OPTIONS = (
     Option(
         "MAX_WORKERS", 10, "an int from 1 to 10000", _is_int(1, MAX_WORKERS_LIMIT),
         "Jobs of this queue that one process works at once.",
+    ),
+    Option(
+        "LEADER_ONLY", False, "a bool", _is_bool,
+        "Whether only the leader works this queue, and the next leader takes it over.",
+    ),
+)  # fmt: skip
+
+ELECTION_OPTIONS = (
+    Option(
+        "CANDIDATE", True, "a bool", _is_bool,
+        "Whether this process may lead at all.",
+    ),
+    Option(
+        "REQUIRE", {}, "a dict of str to str", _is_labels,
+        "Labels that a process must have to lead.",
+    ),
+    Option(
+        "PREFERENCE", 0, "an int from -1000 to 1000", _is_int(-1000, 1000),
+        "A leader yields to a living candidate with a higher number.",
+    ),
+    Option(
+        "MINIMUM_TERM", 60, "seconds or a timedelta, 0 or more", lambda v: _is_seconds(v, zero=True),
+        "How long a leader leads before it yields to one that is preferred.",
+    ),
+    Option(
+        "POLICY", None, "the dotted path of a class, or None", _optional(lambda v: isinstance(v, str) and "." in v),
+        "A class of yours that decides instead of `REQUIRE` and `PREFERENCE`.",
     ),
 )  # fmt: skip
 
@@ -149,6 +190,18 @@ class QueueConfig:
     """One queue's settings."""
 
     max_workers: int = 10
+    leader_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaderElectionConfig:
+    """``LEADER_ELECTION``. Spans are in seconds."""
+
+    candidate: bool = True
+    require: Mapping[str, str] = field(default_factory=dict)
+    preference: int = 0
+    minimum_term: float = 60.0
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +224,8 @@ class Config:
     client_timeout: float = 60.0
     rescue_after: float = 3600.0
     leader_ttl: float = 15.0
+    leader_election: LeaderElectionConfig = field(default_factory=LeaderElectionConfig)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def slots(self) -> int:
@@ -207,6 +262,9 @@ def problems(raw: object) -> list[Problem]:
     if isinstance(queues, Mapping):
         for name, options in queues.items():
             found += _queue_problems(name, options)
+    election = raw.get("LEADER_ELECTION", {})
+    if isinstance(election, Mapping):
+        found += _election_problems(election)
     return found + (list(_combination_problems(raw)) if not found else [])
 
 
@@ -228,6 +286,10 @@ def config() -> Config:
         name: QueueConfig(**{key.lower(): value for key, value in options.items()})
         for name, options in values["QUEUES"].items()
     }
+    election = {key.lower(): value for key, value in values["LEADER_ELECTION"].items()}
+    if "minimum_term" in election:
+        election["minimum_term"] = _seconds(election["minimum_term"])
+    values["LEADER_ELECTION"] = LeaderElectionConfig(**election)
     return Config(**{name.lower(): value for name, value in values.items()})
 
 
@@ -254,6 +316,18 @@ def _queue_problems(name: object, options: object) -> Iterator[Problem]:
         yield from _option_problems(options, QUEUE_OPTIONS, where=where)
     else:
         yield Problem("E003", f"{where} must be a dict, not {options!r}.", "Use {} for the defaults.")
+
+
+def _election_problems(election: Mapping[Any, Any]) -> Iterator[Problem]:
+    where = f"{SETTING}['LEADER_ELECTION']"
+    yield from _option_problems(election, ELECTION_OPTIONS, where=where)
+    beside = sorted({"REQUIRE", "PREFERENCE"} & set(election))
+    if election.get("POLICY") is not None and beside:
+        yield Problem(
+            "E020",
+            f"{where} has POLICY and {' and '.join(beside)}, which only the policy of the settings reads.",
+            "Leave one out, or let your policy read it from somewhere else.",
+        )
 
 
 def _combination_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:

@@ -173,6 +173,7 @@ class Leader(models.Model):
         db_table = "river_leader"
         verbose_name = _("leader")
         verbose_name_plural = _("leader")
+        permissions = [("resign_leader", _("Can ask the leader to resign"))]
         constraints = [
             models.CheckConstraint(name="name_length", condition=Q(name="default")),
             models.CheckConstraint(
@@ -186,6 +187,28 @@ class Leader(models.Model):
         return self.leader_id
 
 
+class LeaderTerm(models.Model):
+    """A client's time as leader. Foreign River clients leave none."""
+
+    client_id = models.TextField()
+    host = models.TextField(blank=True)
+    pid = models.BigIntegerField(null=True, blank=True)
+    labels = models.JSONField(default=dict)
+    elected_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    #: Why it ended: see :class:`django_river.terms.TermEnd`.
+    why = models.TextField(blank=True)
+    resign_requested_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("term")
+        verbose_name_plural = _("terms")
+        constraints = [models.UniqueConstraint(fields=["client_id", "elected_at"], name="django_river_term")]
+
+    def __str__(self) -> str:
+        return self.client_id
+
+
 class Client(models.Model):
     """A running client of this package, with its heartbeat."""
 
@@ -195,7 +218,14 @@ class Client(models.Model):
     version = models.TextField()
     queues = models.JSONField(default=list)
     slots = models.PositiveIntegerField()
+    #: Whether it stands for election; if not, ``objection`` says why.
     can_lead = models.BooleanField(default=True)
+    objection = models.TextField(blank=True, default="", db_default="")
+    #: A leader yields to a living candidate with a higher one.
+    preference = models.IntegerField(default=0, db_default=0)
+    labels = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    #: The key of the advisory lock that its session holds, if others may go by that.
+    session = models.BigIntegerField(null=True, blank=True)
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
 

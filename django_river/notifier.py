@@ -24,13 +24,17 @@ DEAF_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ears:
-    """What to call for what is heard. ``on_connect`` follows every (re)connect: much may have been missed."""
+    """What to call for what is heard. ``on_connect`` follows every (re)connect: much may have been missed.
+
+    ``on_disconnect`` says that our session is lost: others may soon take us for dead.
+    """
 
     on_insert: Callable[[str], None]
     on_cancel: Callable[[int], None]
     on_pause: Callable[[str, bool], None]
     on_leadership: Callable[[str, str], None]
     on_connect: Callable[[], None]
+    on_disconnect: Callable[[], None] = lambda: None
 
 
 class Notifier(Service):
@@ -66,6 +70,7 @@ class Notifier(Service):
         except Exception:
             self.is_listening = False
             self.listener.close()
+            self.ears.on_disconnect()
             raise
         for topic, payload in heard:
             self._tell(topic, payload)

@@ -19,3 +19,10 @@ job_result_refused = Signal()
 #: A client started or stopped. Arguments: ``client_id``.
 client_started = Signal()
 client_stopped = Signal()
+
+#: This client leads from now on. Arguments: ``client_id``, ``term`` (:class:`~django_river.terms.Term`).
+leader_elected = Signal()
+
+#: This client leads no longer; what a leader does has been stopped. Arguments: ``client_id``, ``term``, ``why``
+#: (:class:`~django_river.terms.TermEnd`).
+leader_lost = Signal()

@@ -18,7 +18,7 @@ from factory.django import DjangoModelFactory
 
 from django_river import __version__
 from django_river.jobs.states import FINAL, State
-from django_river.models import Client, Job, Leader, Queue
+from django_river.models import Client, Job, Leader, LeaderTerm, Queue
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -138,3 +138,16 @@ class LeaderFactory(DjangoModelFactory[Leader]):
     leader_id = CLIENT_ID
     elected_at = factory.LazyFunction(lambda: timezone.now() - 60 * MINUTE)
     expires_at = factory.LazyFunction(lambda: timezone.now() + 15 * SECOND)
+
+
+class TermFactory(DjangoModelFactory[LeaderTerm]):
+    """A term that lasts."""
+
+    class Meta:
+        model = LeaderTerm
+
+    client_id = CLIENT_ID
+    host = "host.example"
+    pid = 1
+    labels: Any = factory.Dict({})
+    elected_at = factory.LazyFunction(lambda: timezone.now() - 60 * MINUTE)

@@ -83,6 +83,16 @@ class TestSettings:
 
         assert check_settings(None) == [Error(text, hint=hint(advice, id), id=f"django_river.{id}")]
 
+    def test_reports_a_policy_that_cannot_be_used(self, settings):
+        settings.DJANGO_RIVER = {"LEADER_ELECTION": {"POLICY": "nowhere.Policy"}}
+
+        (message,) = check_settings(None)
+        assert message.id == "django_river.E021"
+        assert message.msg == (
+            "DJANGO_RIVER['LEADER_ELECTION']['POLICY'] cannot be used: "
+            "policy 'nowhere.Policy' cannot be made: No module named 'nowhere'."
+        )
+
     def test_finds_nothing_in_the_settings_of_the_tests(self):
         assert check_settings(None) == []
 

@@ -20,7 +20,7 @@ from django_river.models import Client as ClientRow
 from django_river.models import Job, Leader
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
-from tests.factories import JobFactory
+from tests.factories import JobFactory, LeaderFactory
 from tests.shop import jobs
 from tests.shop.models import Run
 from tests.waiting import wait_until
@@ -143,6 +143,7 @@ class TestStart:
             "river-keeper",
             "river-job-scheduler",
             "river-job-rescuer",
+            "river-steward",
         }
         if connection.vendor == "postgresql":
             parts.add("river-notifier")
@@ -541,15 +542,16 @@ class TestLeadership:
         client = build(can_lead=True)
         monkeypatch.setattr(client.keeper, "hurry", hurried.append)
         client._leadership_changed("resigned", client.id)
-        client._leadership_changed("request_resign", "another")
+        client._leadership_changed("request_resign", "")
         client._leadership_changed("resigned", "another")
 
         assert hurried == ["election"]
 
     def test_lost_stops_the_services(self, run):
         client = run(can_lead=True)
-        wait_until(lambda: client.elector.is_leader)
+        wait_until(lambda: "river-job-scheduler" in threads())
         Leader.objects.all().delete()
+        LeaderFactory(leader_id="go-1")
         client.keeper.hurry("election")
 
         wait_until(lambda: not client.elector.is_leader)

@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 
 from django_river.conf import (
+    ELECTION_OPTIONS,
     OPTIONS,
     QUEUE_OPTIONS,
     Config,
+    LeaderElectionConfig,
     Problem,
     QueueConfig,
     config,
@@ -36,6 +38,8 @@ BAD_VALUES = {
     "CLIENT_TIMEOUT": [0, None],
     "RESCUE_AFTER": [0, None],
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
+    "LEADER_ELECTION": [None, ["CANDIDATE"]],
+    "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],
 }
 GOOD_VALUES = {
     "CONCURRENCY": [None, 1, 10_000],
@@ -45,6 +49,15 @@ GOOD_VALUES = {
     "CANCEL_TIMEOUT": [0],
     "MAX_ATTEMPTS": [1, 32_767],
     "LEADER_TTL": [3, timedelta(seconds=3)],
+    "LEADER_ELECTION": [{}, {"CANDIDATE": False}, {"PREFERENCE": -1, "REQUIRE": {"zone": "a"}}],
+    "LABELS": [{}, {"zone": "a", "rank": "1"}],
+}
+BAD_ELECTION_VALUES = {
+    "CANDIDATE": [None, 1],
+    "REQUIRE": [None, {"zone": None}],
+    "PREFERENCE": [1.5, 1001, None, True],
+    "MINIMUM_TERM": [-1, None],
+    "POLICY": ["Policy", 1],
 }
 
 
@@ -115,6 +128,34 @@ class TestProblems:
             ("E003", "DJANGO_RIVER['QUEUES']['other']['MAX_WORKERS'] must be an int from 1 to 10000, not 0."),
         ]
 
+    @pytest.mark.parametrize(("name", "value"), cases(BAD_ELECTION_VALUES))
+    def test_looks_into_the_options_of_the_election(self, name, value):
+        option = next(option for option in ELECTION_OPTIONS if option.name == name)
+
+        text = f"DJANGO_RIVER['LEADER_ELECTION'][{name!r}] must be {option.takes}, not {value!r}."
+        assert problems({"LEADER_ELECTION": {name: value}}) == [Problem("E003", text, option.meaning)]
+
+    def test_has_a_bad_value_for_each_option_of_the_election(self):
+        assert {option.name for option in ELECTION_OPTIONS} == BAD_ELECTION_VALUES.keys()
+
+    def test_names_the_closest_key_for_an_unknown_one_of_the_election(self):
+        (problem,) = problems({"LEADER_ELECTION": {"CANDIDAT": False}})
+
+        assert problem.text == "DJANGO_RIVER['LEADER_ELECTION'] has an unknown key 'CANDIDAT'."
+        assert problem.hint == "Did you mean 'CANDIDATE'?"
+
+    def test_refuses_a_policy_beside_what_it_would_have_to_read(self):
+        election = {"POLICY": "shop.Policy", "REQUIRE": {}, "PREFERENCE": 1}
+
+        assert problems({"LEADER_ELECTION": election}) == [
+            Problem(
+                "E020",
+                "DJANGO_RIVER['LEADER_ELECTION'] has POLICY and PREFERENCE and REQUIRE, which only the policy of the "
+                "settings reads.",
+                "Leave one out, or let your policy read it from somewhere else.",
+            )
+        ]
+
     def test_wants_a_queue_unless_queues_are_dynamic(self):
         assert problems({"QUEUES": {}}) == [
             Problem(
@@ -169,6 +210,9 @@ class TestConfig:
     def test_has_a_field_for_every_option(self):
         assert {field.name.upper() for field in fields(Config)} == {option.name for option in OPTIONS}
         assert {field.name.upper() for field in fields(QueueConfig)} == {o.name for o in QUEUE_OPTIONS}
+        assert {field.name.upper() for field in fields(LeaderElectionConfig)} == {
+            option.name for option in ELECTION_OPTIONS
+        }
 
     @pytest.mark.parametrize("name", sorted(SPANS))
     def test_keeps_spans_in_seconds(self, settings, name):
@@ -185,6 +229,13 @@ class TestConfig:
             "default": QueueConfig(max_workers=10),
             "emails": QueueConfig(max_workers=3),
         }
+
+    def test_fills_in_the_options_of_the_election(self, settings):
+        election = {"PREFERENCE": 5, "MINIMUM_TERM": timedelta(minutes=2)}
+        settings.DJANGO_RIVER = {"LEADER_ELECTION": election, "LABELS": {"zone": "a"}}
+
+        assert config().leader_election == LeaderElectionConfig(preference=5, minimum_term=120.0)
+        assert config().labels == {"zone": "a"}
 
     def test_is_read_once(self):
         assert config() is config()

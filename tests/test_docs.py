@@ -73,6 +73,9 @@ class TestSettings:
     def test_lists_every_option_of_a_queue(self):
         assert options_table(1) == described(conf.QUEUE_OPTIONS)
 
+    def test_lists_every_option_of_the_election(self):
+        assert options_table(2) == described(conf.ELECTION_OPTIONS)
+
 
 class TestChecks:
     @pytest.fixture

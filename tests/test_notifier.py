@@ -28,6 +28,7 @@ class Heard(list):
             on_pause=lambda queue, is_paused: self.append(("pause", queue, is_paused)),
             on_leadership=lambda action, leader: self.append(("leadership", action, leader)),
             on_connect=lambda: self.append(("connect",)),
+            on_disconnect=lambda: self.append(("disconnect",)),
         )
 
 
@@ -170,7 +171,7 @@ class TestConnection:
         notifier = listen(script)
         wait_until(lambda: notifier.is_listening)
         script.say(OperationalError("broken"))
-        wait_until(lambda: heard == [("connect",)] * 2)
+        wait_until(lambda: heard == [("connect",), ("disconnect",), ("connect",)])
 
         assert (script.connects, script.closes) == (2, 1)
         assert notifier.is_listening
@@ -261,7 +262,7 @@ class TestPostgres:
         (pid,) = self.listeners()
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
-        wait_until(lambda: heard == [("connect",)] * 2)
+        wait_until(lambda: heard == [("connect",), ("disconnect",), ("connect",)])
         wait_until(lambda: len(self.listeners()) == 1)
 
         storage.for_caller(using).notify_many(TOPIC_INSERT, ['{"queue": "a"}'])

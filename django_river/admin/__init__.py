@@ -2,7 +2,7 @@
 
 from django_river.admin.clients import ClientAdmin
 from django_river.admin.jobs import JobAdmin
-from django_river.admin.leadership import LeaderAdmin
+from django_river.admin.leadership import LeaderAdmin, LeaderTermAdmin
 from django_river.admin.queues import QueueAdmin
 
-__all__ = ["ClientAdmin", "JobAdmin", "LeaderAdmin", "QueueAdmin"]
+__all__ = ["ClientAdmin", "JobAdmin", "LeaderAdmin", "LeaderTermAdmin", "QueueAdmin"]

@@ -67,10 +67,11 @@ class ClientAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": [
-                    ("status", "load", "can_lead"),
+                    ("status", "load", "election"),
                     ("host", "pid", "version"),
                     ("started_in_full", "heartbeat"),
                     "all_queues",
+                    "labels_shown",
                 ],
                 "classes": ["river-fields"],
             },
@@ -109,6 +110,17 @@ class ClientAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("queues"))
     def all_queues(self, client: Client) -> str:
         return ", ".join(client.queues) or NOTHING
+
+    @admin.display(description=gettext_lazy("election"))
+    def election(self, client: Client) -> str:
+        """Whether it stands, and how much it is wanted; or why it does not."""
+        if not client.can_lead:
+            return client.objection or _("no candidate")
+        return _("candidate, preference %(preference)d") % {"preference": client.preference}
+
+    @admin.display(description=gettext_lazy("labels"))
+    def labels_shown(self, client: Client) -> str:
+        return ", ".join(f"{name}={value}" for name, value in sorted(client.labels.items())) or NOTHING
 
     @admin.display(description=gettext_lazy("started"))
     def started(self, client: Client) -> SafeString | str:

@@ -23,7 +23,7 @@ one claimed, and this client is the last entry of ``attempted_by``. Whatever els
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -33,6 +33,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from django_river.jobs.states import State
+from django_river.storage.leaders import Leaders
 
 #: A retry or snooze due within this goes straight to ``available``: it need not wait for a leader.
 SHORT_DELAY = timedelta(seconds=5)
@@ -151,14 +152,6 @@ class QueueState(NamedTuple):
     is_paused: bool
 
 
-class LeaderTerm(NamedTuple):
-    """Who leads; a term is named by its leader and its beginning."""
-
-    leader_id: str
-    elected_at: datetime
-    expires_at: datetime
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientInfo:
     """A running client, as it presents itself."""
@@ -169,7 +162,18 @@ class ClientInfo:
     version: str
     slots: int
     queues: Sequence[str] = field(default_factory=tuple)
-    can_lead: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Why it does not stand for election; empty if it does.
+    objection: str = ""
+    #: A leader yields to a living candidate with a higher one.
+    preference: int = 0
+    #: The key of the lock that its session holds, if it holds one.
+    session: int | None = None
+
+    @property
+    def can_lead(self) -> bool:
+        """Whether it stands for election."""
+        return not self.objection
 
 
 class Session(Protocol):
@@ -194,7 +198,10 @@ class Session(Protocol):
 
 
 class Listener(Protocol):
-    """A connection that hears notifications."""
+    """A connection that hears notifications, and whose lock says that its process lives."""
+
+    #: The key of an advisory lock that this connection holds, another one each time; ``None`` while it has none.
+    session: int | None
 
     def connect(self, topics: Collection[str]) -> bool:
         """Open and listen. ``False`` if nothing can be heard on this connection (a transaction pooler)."""
@@ -213,7 +220,7 @@ class Listener(Protocol):
         ...
 
 
-class Storage(ABC):
+class Storage(Leaders):
     """The job tables. One object per session; not for use by two threads at once.
 
     Errors of the database are Django's (``django.db.Error`` and below) whatever the session.
@@ -310,20 +317,6 @@ class Storage(ABC):
     @abstractmethod
     def job_set_state_many(self, client_id: str, changes: Sequence[JobSetState]) -> list[StoredState]:
         """Write results through the fence, all in one transaction; what it refuses is not in the answer."""
-
-    # Leadership
-
-    @abstractmethod
-    def leader_elect(self, client_id: str, ttl: timedelta) -> LeaderTerm | None:
-        """Try to begin a term; ``None`` if another one has not expired."""
-
-    @abstractmethod
-    def leader_renew(self, term: LeaderTerm, ttl: timedelta) -> LeaderTerm | None:
-        """Prolong exactly this term; ``None`` if it is over."""
-
-    @abstractmethod
-    def leader_resign(self, term: LeaderTerm) -> bool:
-        """End exactly this term and tell the others; whether it was still in force."""
 
     # Notifications
 

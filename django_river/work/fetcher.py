@@ -158,7 +158,7 @@ class Fetcher(Service):
             self.producers[demand.queue].may_have_work = False
         self._is_uncertain = True
         try:
-            jobs = self.storage.job_fetch(self.client_id, demands, limit)
+            jobs = self._claim(demands, limit)
         except BaseException:
             for demand in demands:
                 self.producers[demand.queue].may_have_work = True
@@ -177,8 +177,20 @@ class Fetcher(Service):
         for queue, claimed in by_queue.items():
             self._admit(self.producers[queue], claimed)
 
+    def _claim(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
+        """All in one statement, but for queues that only a leader works: their claim carries its term."""
+        bound = [demand for demand in demands if self.producers[demand.queue].is_leader_bound]
+        if not bound:
+            return self.storage.job_fetch(self.client_id, demands, limit)
+        others = [demand for demand in demands if demand not in bound]
+        jobs = self.storage.job_fetch(self.client_id, others, limit) if others else []
+        term = self.producers[bound[0].queue].term
+        if term is not None and len(jobs) < limit:
+            jobs += self.storage.job_fetch_as_leader(term, bound, limit - len(jobs))
+        return jobs
+
     def _admit(self, producer: Producer, claimed: list[Attempt]) -> None:
-        if producer.is_paused:
+        if producer.is_closed:
             # While we claimed.
             for attempt in claimed:
                 self.workers.settle(attempt, INTERRUPTED)

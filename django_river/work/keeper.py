@@ -19,10 +19,21 @@ class Duty:
 
     name: str
     run: Callable[[], float]
+    #: Whether it goes before all others that are due.
+    is_urgent: bool = False
     due_at: float = 0.0
     #: Set by whoever wants it done now, from any thread.
     is_hurried: bool = False
     backoff: Backoff = field(default_factory=Backoff)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be done now."""
+        return self.is_hurried or self.due_at <= now
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Of several that are due, the lowest goes first: an urgent one, then the one that has waited longest."""
+        return not self.is_urgent, self.due_at
 
 
 class Keeper(Service):
@@ -37,9 +48,9 @@ class Keeper(Service):
 
         self._duties: dict[str, Duty] = {}
 
-    def add(self, name: str, run: Callable[[], float]) -> None:
-        """Take on a duty; before the start only."""
-        self._duties[name] = Duty(name, run)
+    def add(self, name: str, run: Callable[[], float], *, is_urgent: bool = False) -> None:
+        """Take on a duty; before the start only. An urgent one waits for one statement of another duty at most."""
+        self._duties[name] = Duty(name, run, is_urgent)
 
     def hurry(self, *names: str) -> None:
         """Do these duties now; from any thread."""
@@ -48,14 +59,12 @@ class Keeper(Service):
         self.wake()
 
     def step(self) -> float:
-        for duty in self._duties.values():
-            if self.is_stopping:
-                break
-            if duty.is_hurried or duty.due_at <= time.monotonic():
-                self._do(duty)
-        if any(duty.is_hurried for duty in self._duties.values()):
+        now = time.monotonic()
+        due = [duty for duty in self._duties.values() if duty.is_due(now)]
+        if due:
+            self._do(min(due, key=lambda duty: duty.rank))
             return 0.0
-        return max(0.0, min(duty.due_at for duty in self._duties.values()) - time.monotonic())
+        return max(0.0, min(duty.due_at for duty in self._duties.values()) - now)
 
     def cleanup(self) -> None:
         self.storage.close()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 
+from django_river.terms import Term
 from django_river.work.attempts import Attempt
 
 PREFETCH_SECONDS = 0.02
@@ -27,14 +28,17 @@ LONGEST_WAIT = 1.0
 class Producer:
     """Slots and settings of one queue. All methods may be called from any thread."""
 
-    def __init__(self, name: str, *, max_workers: int) -> None:
+    def __init__(self, name: str, *, max_workers: int, is_leader_bound: bool = False) -> None:
         self.name = name
         self.max_workers = max_workers
+        self.is_leader_bound = is_leader_bound
 
         #: Whether there may be jobs to fetch: set by hints and polls, cleared by a fetch that came back short.
         self.may_have_work = True
         #: Written by the keeper and the notifier.
         self.is_paused = False
+        #: The term in which a leader-bound queue may be claimed from. Written by :class:`LeaderBound`.
+        self.term: Term | None = None
         # All below is guarded by the lock.
         self._lock = threading.Lock()
         self._running = 0
@@ -45,6 +49,11 @@ class Producer:
         self._rate = 0.0
         # With so many claimed, or fewer, a fetch is worth it.
         self._enough = max_workers - 1
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing may be claimed or begun: the queue is paused, or it is the leader's and we do not lead."""
+        return self.is_paused or (self.is_leader_bound and self.term is None)
 
     @property
     def load(self) -> int:
@@ -58,7 +67,7 @@ class Producer:
 
     def demand(self) -> int:
         """How many jobs to fetch now; none if so few are missing that a little later is better."""
-        if self.is_paused or not self.may_have_work:
+        if not self.may_have_work or self.is_closed:
             return 0
         with self._lock:
             self._measure()

@@ -87,3 +87,15 @@ def test_nobody_changes_a_client(root, staff):
 
 def test_a_client_that_has_stopped_leads_home(root):
     assert "“gone”" in said(root.row("client", "gone"))[0]
+
+
+def test_shows_what_a_client_is_in_the_election(root):
+    ClientFactory(id="web-1", preference=3, labels={"zone": "a", "rack": "2"})
+    ClientFactory(id="web-2", can_lead=False, objection="its labels lack zone=a")
+    ClientFactory(id="web-3", can_lead=False)
+
+    page = text(root.row("client", "web-1"))
+    assert "Election: candidate, preference 3" in page
+    assert "Labels: rack=2, zone=a" in page
+    assert "Election: its labels lack zone=a" in text(root.row("client", "web-2"))
+    assert "Election: no candidate" in text(root.row("client", "web-3"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from django.db import connection
 from django.utils import timezone
 
 from django_river.models import Client
@@ -12,7 +13,7 @@ from django_river.storage.base import ClientInfo
 from tests.factories import ClientFactory
 from tests.storage.steps import ME
 
-INFO = ClientInfo(id=ME, host="host", pid=7, version="1.2", slots=10, queues=("a", "b"), can_lead=False)
+INFO = ClientInfo(id=ME, host="host", pid=7, version="1.2", slots=10, queues=("a", "b"))
 HOUR = timedelta(hours=1)
 
 
@@ -21,7 +22,8 @@ def test_the_first_beat_presents_the_client(store):
 
     client = Client.objects.get()
     assert (client.id, client.host, client.pid, client.version) == (ME, "host", 7, "1.2")
-    assert (client.slots, client.queues, client.can_lead) == (10, ["a", "b"], False)
+    assert (client.slots, client.queues, client.can_lead) == (10, ["a", "b"], True)
+    assert (client.labels, client.objection, client.preference, client.session) == ({}, "", 0, None)
     assert abs(client.started_at - timezone.now()) < HOUR
     assert client.heartbeat_at == client.started_at
 
@@ -29,12 +31,30 @@ def test_the_first_beat_presents_the_client(store):
 def test_later_beats_renew_the_heartbeat_and_what_may_change(store):
     before = ClientFactory(id=ME, stale=True, started_at=timezone.now() - 5 * HOUR)
 
-    store.client_beat(replace(INFO, queues=["c"], slots=3, can_lead=True))
+    store.client_beat(
+        replace(
+            INFO, queues=["c"], slots=3, objection="no", preference=2, labels={"zone": "a"}, session=2**62
+        )
+    )
 
     client = Client.objects.get()
     assert client.started_at == before.started_at
     assert client.heartbeat_at > before.heartbeat_at + HOUR / 2
-    assert (client.queues, client.slots, client.can_lead) == (["c"], 3, True)
+    assert (client.queues, client.slots, client.can_lead) == (["c"], 3, False)
+    assert (client.labels, client.objection, client.preference) == ({"zone": "a"}, "no", 2)
+    assert client.session == 2**62
+
+
+def test_an_older_release_writes_on_without_the_newer_columns(store):
+    columns = "id, host, pid, version, queues, slots, can_lead, started_at, heartbeat_at"
+    now = "now()" if connection.vendor == "postgresql" else "'2026-01-01 00:00:00.000000'"
+    store.session.execute(
+        f"INSERT INTO django_river_client ({columns}) VALUES ('{ME}', 'h', 1, '0', '[]', 1, true, {now}, {now})",
+        {},
+    )
+
+    client = Client.objects.get()
+    assert (client.labels, client.objection, client.preference, client.session) == ({}, "", 0, None)
 
 
 def test_a_client_that_has_stopped_is_taken_away(store):

@@ -9,9 +9,11 @@ import pytest
 from django.utils import timezone
 
 from django_river import storage
-from django_river.models import Leader
-from tests.factories import LeaderFactory
-from tests.storage.steps import ME, OTHER
+from django_river.models import Leader, LeaderTerm
+from django_river.storage.base import Demand
+from django_river.terms import Term
+from tests.factories import ClientFactory, JobFactory, LeaderFactory
+from tests.storage.steps import ME, OTHER, insert, row
 
 TTL = timedelta(seconds=15)
 MINUTE = timedelta(minutes=1)
@@ -31,6 +33,7 @@ class TestElection:
         assert term == (ME, leader.elected_at, leader.expires_at)
         assert term.expires_at - term.elected_at == pytest.approx(TTL, abs=timedelta(milliseconds=50))
         assert abs(term.elected_at - timezone.now()) < MINUTE
+        assert term.term == Term(ME, leader.elected_at)
 
     @pytest.mark.parametrize("client_id", [ME, OTHER])
     def test_is_lost_while_a_term_lasts(self, store, client_id):
@@ -72,8 +75,9 @@ class TestTerm:
     def test_is_renewed_by_its_leader(self, store):
         term = store.leader_elect(ME, TTL)
 
-        renewed = store.leader_renew(term, TTL * 2)
+        renewed, is_asked_to_resign = store.leader_renew(term, TTL * 2)
 
+        assert not is_asked_to_resign
         assert (renewed.leader_id, renewed.elected_at) == (ME, term.elected_at)
         assert renewed.expires_at - term.expires_at >= TTL
         assert Leader.objects.get().expires_at == renewed.expires_at
@@ -123,3 +127,177 @@ class TestTerm:
         assert store.leader_renew(pretender, TTL) is None
         assert not store.leader_resign(pretender)
         assert Leader.objects.get().expires_at == term.expires_at
+
+
+class TestWatch:
+    def test_sees_nobody(self, store):
+        assert store.leader_watch() is None
+
+    def test_sees_who_leads_and_for_how_long(self, store):
+        lease = store.leader_elect(ME, TTL)
+
+        seen = store.leader_watch()
+        assert seen.lease == lease
+        assert 10 < seen.seconds_left <= 15
+        assert not seen.is_vanished
+
+    def test_sees_that_a_lease_has_expired(self, store):
+        store.leader_elect(ME, TTL)
+        expire()
+
+        assert store.leader_watch().seconds_left < 0
+
+    @pytest.mark.parametrize("session", [None, 77])
+    def test_takes_nobody_for_gone_that_promised_no_session(self, store, session):
+        store.leader_elect(ME, TTL)
+        if session is not None:
+            ClientFactory(id=OTHER, session=session)
+
+        assert not store.leader_watch().is_vanished
+
+
+class TestRival:
+    HEALTHY = timedelta(seconds=15)
+
+    def exists(self, store, preference=0):
+        return store.leader_rival_exists(ME, preference, self.HEALTHY)
+
+    def test_is_a_living_candidate_that_is_preferred(self, store):
+        ClientFactory(id=OTHER, preference=2)
+
+        assert self.exists(store, 1)
+        assert not self.exists(store, 2)
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"id": ME}, {"stale": True}, {"can_lead": False, "objection": "no"}],
+        ids=["itself", "silent", "no candidate"],
+    )
+    def test_is_nobody_else(self, store, given):
+        ClientFactory(preference=2, **given)
+
+        assert not self.exists(store)
+
+
+class TestRequest:
+    def test_finds_nobody_to_ask(self, any_store):
+        assert any_store.leader_request_resign() is None
+
+    def test_is_found_by_the_leader_when_it_renews(self, any_store, other_store):
+        lease = other_store.leader_elect(ME, TTL)
+
+        assert any_store.leader_request_resign() == ME
+        assert other_store.leader_renew(lease, TTL).is_asked_to_resign
+
+    def test_is_for_this_term_only(self, store):
+        before = store.leader_elect(ME, TTL)
+        store.leader_request_resign()
+        store.leader_resign(before)
+        after = store.leader_elect(ME, TTL)
+
+        assert not store.leader_renew(after, TTL).is_asked_to_resign
+
+    def test_of_an_expired_leader_asks_nobody(self, store):
+        store.leader_elect(ME, TTL)
+        expire()
+
+        assert store.leader_request_resign() is None
+
+    def test_reaches_a_leader_of_another_language_too(self, store):
+        LeaderFactory(leader_id="go-1")
+
+        assert store.leader_request_resign() == "go-1"
+        assert not LeaderTerm.objects.exists()
+
+
+class TestClaimAsLeader:
+    DEMANDS = (Demand(queue="bound", limit=5),)
+
+    def claim(self, store, term):
+        return [job.id for job in store.job_fetch_as_leader(term, self.DEMANDS, 5)]
+
+    def test_claims_while_the_term_is_in_force(self, store):
+        job = insert(store, queue="bound")
+        term = store.leader_elect(ME, TTL).term
+
+        assert self.claim(store, term) == [job.id]
+        assert (row(job).state, row(job).attempted_by) == ("running", [ME])
+
+    def test_claims_nothing_when_the_term_is_over(self, store):
+        job = insert(store, queue="bound")
+        term = store.leader_elect(ME, TTL).term
+        expire()
+        assert self.claim(store, term) == []
+
+        again = store.leader_elect(ME, TTL).term
+        assert self.claim(store, term) == []
+        assert row(job).state == "available"
+        assert self.claim(store, again) == [job.id]
+
+    def test_keeps_the_next_term_waiting_until_it_is_committed(self, store, other_store):
+        job = insert(store, queue="bound")
+        term = store.leader_elect(ME, TTL).term
+        elected = []
+        with store.session.atomic():
+            assert self.claim(store, term) == [job.id]
+            thread = threading.Thread(
+                target=lambda: elected.append(
+                    (other_store.leader_resign(term), other_store.leader_elect(OTHER, TTL))
+                )
+            )
+            thread.start()
+            thread.join(0.2)
+            assert not elected
+
+        thread.join(20)
+        assert elected[0][1].leader_id == OTHER
+
+    @pytest.mark.postgres
+    def test_does_not_keep_the_leader_from_renewing(self, store, other_store):
+        insert(store, queue="bound")
+        term = store.leader_elect(ME, TTL).term
+        with store.session.atomic():
+            self.claim(store, term)
+
+            assert other_store.leader_renew(term, TTL) is not None
+
+
+class TestLeftByLeaders:
+    def left(self, store):
+        return store.job_left_by_leaders(["bound"])
+
+    def test_is_what_a_leader_was_running_whose_term_is_over(self, store):
+        LeaderTerm.objects.create(client_id=OTHER, elected_at=timezone.now(), ended_at=timezone.now())
+        job = JobFactory(
+            running=True,
+            queue="bound",
+            attempted_by=[ME, OTHER],
+            attempt=2,
+            metadata={"river:rescue_count": 3},
+        )
+
+        assert self.left(store) == [(job.pk, "tests.work", 2, 25, OTHER, 3)]
+
+    @pytest.mark.parametrize("count", ["x", None, [], {}])
+    def test_counts_rescues_whatever_stands_there(self, store, count):
+        LeaderTerm.objects.create(client_id=OTHER, elected_at=timezone.now(), ended_at=timezone.now())
+        JobFactory(running=True, queue="bound", client_id=OTHER, metadata={"river:rescue_count": count})
+
+        assert self.left(store)[0].rescues == 0
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"queue": "other"},
+            {"attempted_by": [OTHER, ME], "attempt": 2},
+            {"state": "available"},
+            {"attempted_by": None},
+        ],
+        ids=["of another queue", "of who leads now", "not running", "of nobody"],
+    )
+    def test_is_nothing_else(self, store, given):
+        LeaderTerm.objects.create(client_id=OTHER, elected_at=timezone.now(), ended_at=timezone.now())
+        LeaderTerm.objects.create(client_id=ME, elected_at=timezone.now())
+        JobFactory(**{"running": True, "queue": "bound", "client_id": OTHER, **given})
+
+        assert self.left(store) == []

@@ -113,6 +113,33 @@ def test_a_hurry_is_not_lost_at_whatever_moment_it_comes(keep):
         wait_until(lambda before=before: task.runs > before)
 
 
+def test_an_urgent_duty_goes_before_all_others(keep):
+    order = []
+    slow = [Task(do=lambda name=name: order.append(name)) for name in "abc"]
+    urgent = Task(0.0, do=lambda: order.append("urgent"))
+    keeper = keep(a=slow[0], b=slow[1], c=slow[2])
+    keeper.add("urgent", urgent, is_urgent=True)
+    slow[2].do = lambda: (order.append("c"), keeper.stop())
+    urgent.do = lambda: (order.append("urgent"), setattr(urgent, "pause", 0.0 if len(order) < 3 else 60.0))
+    keeper.start()
+    wait_until(lambda: not keeper.is_running)
+
+    assert order == ["urgent"] * 3 + ["a", "b", "c"]
+
+
+def test_an_urgent_duty_waits_for_one_other_at_most(keep):
+    order = []
+    keeper = keep()
+    tasks = {name: Task(do=lambda name=name: (order.append(name), keeper.hurry("urgent"))) for name in "abc"}
+    for name, task in tasks.items():
+        keeper.add(name, task)
+    keeper.add("urgent", Task(do=lambda: order.append("urgent")), is_urgent=True)
+    keeper.start()
+    wait_until(lambda: len(order) == 7)
+
+    assert order == ["urgent", "a", "urgent", "b", "urgent", "c", "urgent"]
+
+
 def test_a_stop_ends_the_round(keep):
     first, second = Task(), Task()
     keeper = keep(first=first, second=second)

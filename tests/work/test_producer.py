@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from django_river.terms import Term
 from django_river.work import producer as module
 from django_river.work.producer import LONGEST_WAIT, MAX_PREFETCH, PREFETCH_SECONDS, Producer
 from tests.work.building import attempt_at
@@ -32,6 +34,23 @@ def work(producer, clock, *, count, seconds):
         clock.now += seconds
         producer.release()
         producer.demand()
+
+
+class TestLeaderBound:
+    def test_wants_nothing_without_a_term(self):
+        producer = Producer("q", max_workers=2, is_leader_bound=True)
+        assert producer.is_closed
+        assert producer.demand() == 0
+
+        producer.term = Term("me", datetime(2026, 3, 1, tzinfo=UTC))
+        assert producer.demand() == 2
+
+    def test_is_paused_like_any_other(self):
+        producer = Producer("q", max_workers=2, is_leader_bound=True)
+        producer.term = Term("me", datetime(2026, 3, 1, tzinfo=UTC))
+        producer.is_paused = True
+
+        assert producer.demand() == 0
 
 
 class TestDemand:

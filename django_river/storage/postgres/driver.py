@@ -17,7 +17,6 @@ from django_river.storage.base import (
     ATTEMPTED_BY_LIMIT,
     TOPIC_CONTROL,
     TOPIC_INSERT,
-    TOPIC_LEADERSHIP,
     ChangedJob,
     ClaimedJob,
     ClientInfo,
@@ -25,13 +24,12 @@ from django_river.storage.base import (
     InsertedJob,
     JobInsert,
     JobSetState,
-    LeaderTerm,
     QueueState,
     RescuedJob,
-    Storage,
     StoredState,
 )
-from django_river.storage.payloads import cancel_payload, insert_payload, leadership_payload, queue_payload
+from django_river.storage.payloads import cancel_payload, insert_payload, queue_payload
+from django_river.storage.postgres.leaders import LeadersDriver
 from django_river.storage.postgres.listener import PostgresListener
 from django_river.storage.postgres.session import PostgresSession
 from django_river.storage.sessions import DjangoSession
@@ -58,7 +56,7 @@ def open_listener(using: str) -> PostgresListener:
     return PostgresListener(using)
 
 
-class Driver(Storage):
+class Driver(LeadersDriver):
     """The contract in Postgres's words; what each statement does is said in the ``.sql`` files."""
 
     default_poll_interval = 1.0
@@ -74,6 +72,10 @@ class Driver(Storage):
             queues=json.dumps(list(info.queues)),
             slots=info.slots,
             can_lead=info.can_lead,
+            objection=info.objection,
+            preference=info.preference,
+            labels=json.dumps(dict(info.labels)),
+            session=info.session,
         )
 
     def client_delete(self, client_id: str) -> None:
@@ -179,23 +181,6 @@ class Driver(Storage):
             self._run("job_lock", ids=_array(change.id for change in changes))
             return self._set_states(client_id, plain, others)
 
-    def leader_elect(self, client_id: str, ttl: timedelta) -> LeaderTerm | None:
-        with self.session.atomic():
-            self._run("leader_delete_expired")
-            rows = self._run("leader_elect", leader_id=client_id, ttl=ttl)
-        return LeaderTerm(*rows[0]) if rows else None
-
-    def leader_renew(self, term: LeaderTerm, ttl: timedelta) -> LeaderTerm | None:
-        rows = self._run("leader_renew", leader_id=term.leader_id, elected_at=term.elected_at, ttl=ttl)
-        return LeaderTerm(*rows[0]) if rows else None
-
-    def leader_resign(self, term: LeaderTerm) -> bool:
-        with self.session.atomic():
-            rows = self._run("leader_resign", leader_id=term.leader_id, elected_at=term.elected_at)
-            if rows:
-                self.notify_many(TOPIC_LEADERSHIP, [leadership_payload("resigned", term.leader_id)])
-        return bool(rows)
-
     def notify_many(self, topic: str, payloads: Sequence[str]) -> None:
         self._run("notify_many", topic=topic, payloads=list(payloads))
 
@@ -210,9 +195,6 @@ class Driver(Storage):
 
     def queue_touch(self, names: Sequence[str]) -> list[QueueState]:
         return [QueueState(*row) for row in self._run("queue_touch", names=list(names))]
-
-    def _run(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
-        return self.session.execute(SQL[statement], params)
 
     def _change_queue(self, statement: str, name: str, action: str) -> list[str]:
         with self.session.atomic():

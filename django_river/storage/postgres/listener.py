@@ -1,7 +1,8 @@
-"""LISTEN: a connection that hears what others say, as long as no pooler stands between."""
+"""LISTEN: a connection that hears what others say, as long as no pooler stands between, and that says: we live."""
 
 from __future__ import annotations
 
+import secrets
 import selectors
 import socket
 from collections.abc import Collection
@@ -19,6 +20,8 @@ class PostgresListener:
 
     def __init__(self, using: str) -> None:
         self.using = using
+        #: Written when we connect and when we close; read by those who tell others of it.
+        self.session: int | None = None
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._prefix = ""
@@ -41,6 +44,10 @@ class PostgresListener:
             self._prefix = f"{row[0] if row else 'public'}."
             for topic in topics:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._prefix + topic)))
+            # A new key each time: a connection that was cut in silence may hold the last one for hours.
+            session = secrets.randbits(63)
+            connection.execute("SELECT pg_advisory_lock(%s)", [session])
+            self.session = session
             return True
 
     def wait(self, timeout: float) -> list[tuple[str, str]]:
@@ -70,7 +77,8 @@ class PostgresListener:
                 alarm[1].send(b"!")
 
     def close(self) -> None:
-        """Close the connection; safe twice."""
+        """Close the connection, and so let go of its lock; safe twice."""
+        self.session = None
         connection, self._connection = self._connection, None
         alarm, self._alarm = self._alarm, None
         if connection is not None:

@@ -1,4 +1,4 @@
--- Statements on river_queue, river_leader, our clients, and notifications.
+-- Statements on river_queue, our clients, and notifications.
 
 -- name: queue_touch
 INSERT INTO river_queue (name)
@@ -30,29 +30,18 @@ SET paused_at = NULL, updated_at = now()
 WHERE (%(name)s = '*' OR name = %(name)s) AND paused_at IS NOT NULL
 RETURNING name;
 
--- name: leader_delete_expired
-DELETE FROM river_leader WHERE expires_at < now();
-
--- name: leader_elect
-INSERT INTO river_leader (leader_id, elected_at, expires_at)
-VALUES (%(leader_id)s, now(), now() + %(ttl)s::interval)
-ON CONFLICT (name) DO NOTHING
-RETURNING leader_id, elected_at, expires_at;
-
--- name: leader_renew
-UPDATE river_leader
-SET expires_at = now() + %(ttl)s::interval
-WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at >= now()
-RETURNING leader_id, elected_at, expires_at;
-
--- name: leader_resign
-DELETE FROM river_leader WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s RETURNING leader_id;
-
 -- name: client_beat
-INSERT INTO django_river_client (id, host, pid, version, queues, slots, can_lead, started_at, heartbeat_at)
-VALUES (%(id)s, %(host)s, %(pid)s, %(version)s, %(queues)s::jsonb, %(slots)s, %(can_lead)s, now(), now())
+INSERT INTO django_river_client (
+    id, host, pid, version, queues, slots, can_lead, objection, preference, labels, session, started_at, heartbeat_at
+)
+VALUES (
+    %(id)s, %(host)s, %(pid)s, %(version)s, %(queues)s::jsonb, %(slots)s, %(can_lead)s, %(objection)s, %(preference)s,
+    %(labels)s::jsonb, %(session)s, now(), now()
+)
 ON CONFLICT (id) DO UPDATE
-SET heartbeat_at = now(), queues = EXCLUDED.queues, slots = EXCLUDED.slots, can_lead = EXCLUDED.can_lead;
+SET heartbeat_at = now(), queues = EXCLUDED.queues, slots = EXCLUDED.slots, can_lead = EXCLUDED.can_lead,
+    objection = EXCLUDED.objection, preference = EXCLUDED.preference, labels = EXCLUDED.labels,
+    session = EXCLUDED.session;
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = %(id)s;

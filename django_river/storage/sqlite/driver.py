@@ -19,12 +19,13 @@ from django_river.storage.base import (
     InsertedJob,
     JobInsert,
     JobSetState,
-    LeaderTerm,
     QueueState,
     RescuedJob,
-    Storage,
     StoredState,
 )
+from django_river.storage.sqlite.leaders import LeadersDriver
+from django_river.storage.sqlite.moments import as_moment as _moment
+from django_river.storage.sqlite.moments import as_text as _text
 from django_river.storage.sqlite.session import SqliteSession
 from django_river.storage.statements import load
 
@@ -42,7 +43,7 @@ def open_listener(using: str) -> None:
     """SQLite has no notifications: clients of one process wake one another, and all poll."""
 
 
-class Driver(Storage):
+class Driver(LeadersDriver):
     """The contract in SQLite's words; what each statement does is said in ``river.sql``."""
 
     default_poll_interval = 0.2
@@ -58,6 +59,10 @@ class Driver(Storage):
             queues=json.dumps(list(info.queues)),
             slots=info.slots,
             can_lead=info.can_lead,
+            objection=info.objection,
+            preference=info.preference,
+            labels=json.dumps(dict(info.labels)),
+            session=info.session,
         )
 
     def client_delete(self, client_id: str) -> None:
@@ -162,25 +167,6 @@ class Driver(Storage):
                 stored += self._run("job_complete", ids=json.dumps(ids), attempt=attempt, client_id=client_id)
         return [StoredState(*row) for row in stored]
 
-    def leader_elect(self, client_id: str, ttl: timedelta) -> LeaderTerm | None:
-        with self.session.atomic():
-            self._run("leader_delete_expired")
-            rows = self._run("leader_elect", leader_id=client_id, expires_at=_text(datetime.now(UTC) + ttl))
-        return _term(rows)
-
-    def leader_renew(self, term: LeaderTerm, ttl: timedelta) -> LeaderTerm | None:
-        return _term(
-            self._run(
-                "leader_renew",
-                leader_id=term.leader_id,
-                elected_at=_text(term.elected_at),
-                expires_at=_text(datetime.now(UTC) + ttl),
-            )
-        )
-
-    def leader_resign(self, term: LeaderTerm) -> bool:
-        return bool(self._run("leader_resign", leader_id=term.leader_id, elected_at=_text(term.elected_at)))
-
     def notify_many(self, topic: str, payloads: Sequence[str]) -> None:
         """Nobody could hear it."""
 
@@ -200,9 +186,6 @@ class Driver(Storage):
     def queue_touch(self, names: Sequence[str]) -> list[QueueState]:
         rows = self._run("queue_touch", names=json.dumps(list(names)))
         return [QueueState(name, paused_at is not None) for name, paused_at in rows]
-
-    def _run(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
-        return self.session.execute(SQL[statement], {"now": _text(datetime.now(UTC)), **params})
 
     def _change(self, statement: str, ids: Sequence[int]) -> list[ChangedJob]:
         with self.session.atomic():
@@ -260,21 +243,3 @@ def _merged(before: str, given: bytes) -> str:
     except msgspec.ValidationError:
         merged = {}
     return msgspec.json.encode(merged | _objects.decode(given)).decode()
-
-
-def _term(rows: list[tuple[Any, ...]]) -> LeaderTerm | None:
-    if not rows:
-        return None
-    leader_id, elected_at, expires_at = rows[0]
-    return LeaderTerm(leader_id, _moment(elected_at), _moment(expires_at))
-
-
-def _text(moment: datetime) -> str:
-    """A moment as Django keeps it on SQLite, but of a fixed width."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-
-
-def _moment(value: str | datetime) -> datetime:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value

@@ -292,29 +292,17 @@ SET paused_at = NULL, updated_at = :now
 WHERE (:name = '*' OR name = :name) AND paused_at IS NOT NULL
 RETURNING name;
 
--- name: leader_delete_expired
-DELETE FROM river_leader WHERE expires_at < :now;
-
--- name: leader_elect
-INSERT INTO river_leader (name, leader_id, elected_at, expires_at)
-VALUES ('default', :leader_id, :now, :expires_at)
-ON CONFLICT (name) DO NOTHING
-RETURNING leader_id, elected_at, expires_at;
-
--- name: leader_renew
-UPDATE river_leader
-SET expires_at = :expires_at
-WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at >= :now
-RETURNING leader_id, elected_at, expires_at;
-
--- name: leader_resign
-DELETE FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at RETURNING leader_id;
-
 -- name: client_beat
-INSERT INTO django_river_client (id, host, pid, version, queues, slots, can_lead, started_at, heartbeat_at)
-VALUES (:id, :host, :pid, :version, :queues, :slots, :can_lead, :now, :now)
+INSERT INTO django_river_client (
+    id, host, pid, version, queues, slots, can_lead, objection, preference, labels, session, started_at, heartbeat_at
+)
+VALUES (
+    :id, :host, :pid, :version, :queues, :slots, :can_lead, :objection, :preference, :labels, :session, :now, :now
+)
 ON CONFLICT (id) DO UPDATE
-SET heartbeat_at = :now, queues = excluded.queues, slots = excluded.slots, can_lead = excluded.can_lead;
+SET heartbeat_at = :now, queues = excluded.queues, slots = excluded.slots, can_lead = excluded.can_lead,
+    objection = excluded.objection, preference = excluded.preference, labels = excluded.labels,
+    session = excluded.session;
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = :id;

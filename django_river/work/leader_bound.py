@@ -1,0 +1,133 @@
+"""The queues that only the leader works: open with its term, closed with it.
+
+Claims of these queues carry the term, so that a former leader claims nothing. What it was running when it was killed is
+taken over by the next one, as an attempt that failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import closing
+
+import msgspec
+
+from django_river.jobs.context import CancelReason
+from django_river.jobs.registry import Registry
+from django_river.jobs.states import State
+from django_river.storage.base import JobSetState, Storage
+from django_river.storage.leaders import LeftJob
+from django_river.terms import Term
+from django_river.work.attempts import Attempt, Attempts
+from django_river.work.outcomes import INTERRUPTED
+from django_river.work.producer import Producer
+from django_river.work.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+
+class LeaderBound:
+    """Opens and closes the producers of leader-bound queues, in the steward's thread or whichever ends a term."""
+
+    def __init__(
+        self,
+        *,
+        producers: Sequence[Producer],
+        attempts: Attempts,
+        workers: Workers,
+        registry: Registry,
+        open_storage: Callable[[], Storage],
+        on_open: Callable[[Collection[str]], None],
+        grace: float,
+    ) -> None:
+        self.producers = producers
+        self.attempts = attempts
+        self.workers = workers
+        self.registry = registry
+        self.open_storage = open_storage
+        self.on_open = on_open
+        #: How long jobs that were asked to stop are waited for, in seconds.
+        self.grace = grace
+
+        # When we stop waiting for what runs; set while closed. Written by whoever closes, read by the keeper.
+        self._give_back_at: float | None = 0.0
+
+    @property
+    def queues(self) -> list[str]:
+        """Their names."""
+        return [producer.name for producer in self.producers]
+
+    def begin(self, term: Term) -> None:
+        """Take over what former leaders have left running, and claim from now on."""
+        if not self.producers:
+            return
+        with closing(self.open_storage()) as storage:
+            self._take_over(storage)
+        self._give_back_at = None
+        for producer in self.producers:
+            producer.term = term
+        self.on_open(self.queues)
+
+    def end(self) -> None:
+        """Claim no more, and ask what runs to stop. Safe twice."""
+        self.close(wait=self.grace)
+        self.workers.cancel(self._running(), CancelReason.SHUTDOWN)
+
+    def close(self, *, wait: float = math.inf) -> None:
+        """Claim no more, and hand back what has not begun; what runs has so many seconds to finish. Safe twice."""
+        if self._give_back_at is None:
+            self._give_back_at = time.monotonic() + wait
+        for producer in self.producers:
+            producer.term = None
+            for attempt in producer.take_waiting():
+                self.workers.settle(attempt, INTERRUPTED)
+
+    def let_go(self) -> bool:
+        """What a leader asks that wants to resign, until the answer is true: that all is over, and stored."""
+        if self._give_back_at is None:
+            self.end()
+        running = self._running()
+        if running and time.monotonic() >= (self._give_back_at or 0.0):
+            self._give_back(running)
+        return not running
+
+    def _give_back(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            if not attempt.is_settled and self.workers.settle(attempt, INTERRUPTED):
+                job = attempt.job
+                logger.warning(
+                    "job %d (%s) did not stop with our term; its attempt is given back", job.id, job.kind
+                )
+
+    def _running(self) -> list[Attempt]:
+        if not self.producers:
+            return []
+        return [attempt for attempt in self.attempts.all() if attempt.producer in self.producers]
+
+    def _take_over(self, storage: Storage) -> None:
+        for job in storage.job_left_by_leaders(self.queues):
+            if self.attempts.get(job.id) is not None:
+                # Left by ourselves, in a term before this one, and not over yet.
+                continue
+            change = self._failure(job)
+            stored = storage.job_set_state_many(job.client_id, [change]) if change is not None else []
+            for _, state in stored:
+                logger.warning(
+                    "job %d (%s) was running on a leader that is gone: %s", job.id, job.kind, state
+                )
+
+    def _failure(self, job: LeftJob) -> JobSetState | None:
+        """What the lost leader would have said; ``None`` for a last attempt at a kind that others may know."""
+        is_last = job.attempt >= job.max_attempts
+        if is_last and self.registry.get(job.kind) is None:
+            return None
+        error = {"attempt": job.attempt, "error": f"taken over: leader {job.client_id} is gone", "trace": ""}
+        return JobSetState(
+            id=job.id,
+            attempt=job.attempt,
+            state=State.DISCARDED if is_last else State.AVAILABLE,
+            error=msgspec.json.encode(error),
+            metadata=msgspec.json.encode({"river:rescue_count": job.rescues + 1}),
+        )
