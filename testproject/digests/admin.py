@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from digests.models import Delivery, Edition, Reader
+from digests.models import Delivery, Edition, LiveDigest, Reader
 
 
 @admin.register(Reader)
@@ -21,3 +21,9 @@ class EditionAdmin(admin.ModelAdmin):
 class DeliveryAdmin(admin.ModelAdmin):
     list_display = ("edition", "reader", "sent_at")
     list_select_related = ("edition", "reader")
+
+
+@admin.register(LiveDigest)
+class LiveDigestAdmin(admin.ModelAdmin):
+    list_display = ("made_at", "made_by", "cache_built_at", "documents", "words")
+    list_per_page = 50

@@ -11,6 +11,7 @@ from django.db.models import Sum
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+import digests.live  # noqa: F401  (its job is found with ours)
 from digests.models import Delivery, Edition, Reader
 from django_river import ExponentialRetry, JobContext, JobSnooze, RetryOn, Unique, enqueue_many, job
 from library.models import Document, Link

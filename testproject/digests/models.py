@@ -48,3 +48,21 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.edition} → {self.reader}"
+
+
+class LiveDigest(models.Model):
+    """The room as it was a moment ago. The last one is shown on every page; some are kept to look back at."""
+
+    began_at = models.DateTimeField()
+    made_at = models.DateTimeField(default=timezone.now, db_index=True)
+    made_by = models.CharField(max_length=300, help_text="Host and process.")
+    cache_built_at = models.DateTimeField()
+    documents = models.PositiveIntegerField()
+    words = models.PositiveBigIntegerField()
+    most_frequent = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.documents} documents, {self.words} words"

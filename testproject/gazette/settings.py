@@ -79,15 +79,20 @@ def _database() -> dict[str, Any]:
 DATABASES = {"default": _database()}
 
 # Ingestion waits for disks, indexing for the processor, links and e-mails for others: so each has a queue of its own.
+# The live digest is made by the leader alone, out of a cache that only the leader keeps.
 DJANGO_RIVER = {
     "QUEUES": {
         "ingest": {"MAX_WORKERS": 4},
         "index": {"MAX_WORKERS": 2},
         "links": {"MAX_WORKERS": 10},
         "emails": {"MAX_WORKERS": 2},
+        "live": {"MAX_WORKERS": 1, "LEADER_ONLY": True},
     },
     "JOB_TIMEOUT": 120,
 }
+
+#: How long the cache of the live digest takes to build at least, in seconds.
+LIVE_DIGEST_BUILD_SECONDS = env.float("LIVE_DIGEST_BUILD_SECONDS", default=3.0)
 
 DEFAULT_FROM_EMAIL = "The Gazette <gazette@example.org>"
 _SMTP = {"host": env("EMAIL_HOST", default="localhost"), "port": env.int("EMAIL_PORT", default=25)}

@@ -22,7 +22,9 @@ from demo.mailbox import Mailbox
 from demo.processes import LOCALHOST, free_port, interrupt_once, workers
 from demo.report import print_summary
 from digests.jobs import send_digest
+from digests.live import make_live_digest
 from django_river import operations
+from django_river.models import Job
 from library.jobs import find_related
 
 FIRST_PORT = 8000
@@ -75,6 +77,8 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0)
         except OperationalError as error:
             raise CommandError(f"The database cannot be used: {error}") from error
+        # Left open by a demo that was killed; it is for a site that is served.
+        operations.cancel(Job.objects.open().of_kind(make_live_digest.kind))
         loading.superuser()
         loading.add_readers()
         self._say(f"Superuser: [bold]{loading.NAME}[/], password [bold]{loading.PASSWORD}[/]")
@@ -133,6 +137,7 @@ class Command(BaseCommand):
             f"\nThe site: [bold]{address}[/]   the admin: [bold]{address}admin/[/]   Ctrl-C ends it.",
             highlight=False,
         )
+        make_live_digest.enqueue()
         with workers("--processes", str(self.processes), environ=mailbox.environ, log=self.log):
             try:
                 call_command("runserver", f"{LOCALHOST}:{port}", use_reloader=False, skip_checks=True)
