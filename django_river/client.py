@@ -118,6 +118,7 @@ class Client:
             poll_interval=config.poll_interval or fetching.default_poll_interval,
             slots=slots,
         )
+        self.completer.on_due_in = self.fetcher.due_in
         self.workers = self.fetcher.workers = Workers(
             client_id=self.id,
             config=config,

@@ -226,6 +226,16 @@ class TestWork:
 
         wait_until(lambda: state(job) == "completed")
 
+    @pytest.mark.parametrize(
+        "make", [lambda: jobs.snooze.enqueue(2, 0.05), lambda: jobs.fail_soon.enqueue(2)]
+    )
+    def test_begins_in_time_for_what_was_put_off_for_a_moment(self, run, make):
+        run(poll_interval=3600.0, notify=False)
+        job = make()
+
+        wait_until(lambda: state(job) == "completed")
+        assert Run.objects.filter(job_id=job.pk).count() == 3
+
     @pytest.mark.postgres
     def test_begins_at_once_for_what_another_process_tells_of(self, run):
         client = run(poll_interval=3600.0)

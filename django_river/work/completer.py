@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -50,6 +51,8 @@ class Completer(Service):
         self.client_id = client_id
         self.attempts = attempts
         self.registry = registry
+        #: Called with a queue, and in how many seconds a job of it that we have stored is due. Set by the client.
+        self.on_due_in: Callable[[str, float], None] = lambda queue, seconds: None
 
         # Written by the threads that settle attempts; deque operations are atomic.
         self._results: deque[Result] = deque()
@@ -61,10 +64,14 @@ class Completer(Service):
         # Attempts whose result may be stored already: a write of it got no answer.
         self._tried: set[Attempt] = set()
         self._is_choked = False
+        # Whether there has been a result after which a job is due again later: most clients never look.
+        self._has_delays = False
         self._written = threading.Condition()
 
     def put(self, attempt: Attempt, change: JobSetState) -> None:
         """Store this result soon."""
+        if change.delay is not None:
+            self._has_delays = True
         self._results.append((attempt, change))
         self.wake()
 
@@ -184,9 +191,17 @@ class Completer(Service):
         tried = {attempt for attempt, _ in batch if attempt in self._tried} if self._tried else set()
         self._tried -= tried
         self.attempts.discard(attempt for attempt, _ in batch)
+        if self._has_delays:
+            self._say_when_due(batch)
         with self._written:
             self._written.notify_all()
         self._tell(batch, stored, tried)
+
+    def _say_when_due(self, batch: list[Result]) -> None:
+        """Jobs that are available again in a moment, after a snooze or a quick retry: no leader will tell of them."""
+        for attempt, change in batch:
+            if change.delay is not None and change.state is State.AVAILABLE:
+                self.on_due_in(attempt.job.queue, change.delay.total_seconds())
 
     def _tell(self, batch: list[Result], stored: list[StoredState], tried: set[Attempt]) -> None:
         if len(stored) == len(batch) and not job_finished.receivers:

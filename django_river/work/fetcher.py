@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Collection, Mapping
 from django_river.chance import chance
 from django_river.hints import LOOK_AGAIN
 from django_river.service import Service
-from django_river.storage.base import Demand, Storage
+from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.completer import Completer
 from django_river.work.outcomes import INTERRUPTED
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 CHOKED_SECONDS = 0.05
 #: A claim whose answer was lost may be committed so much later: the time limit of a statement, and a margin.
 LATE_SECONDS = 15.0
+#: So many moments are kept in mind at which jobs are due; beyond that, polls find them.
+MOST_DUE = 1000
 
 
 class Fetcher(Service):
@@ -62,6 +65,8 @@ class Fetcher(Service):
         # Guarded by the lock: when to look again for what hints left out, and for how many more slots we wait.
         self._lock = threading.Lock()
         self._look_again: dict[str, float] = {}
+        # When jobs are due that we have put off ourselves, the next one first.
+        self._due: list[tuple[float, str]] = []
         self._awaited = 0
 
     def hint(self, queues: Collection[str]) -> None:
@@ -74,6 +79,13 @@ class Fetcher(Service):
             for name in names:
                 self.producers[name].may_have_work = True
                 self._look_again[name] = look_at
+        self.wake()
+
+    def due_in(self, queue: str, seconds: float) -> None:
+        """A job of this queue is due then: look at that moment, and not at the next poll after it."""
+        with self._lock:
+            if queue in self.producers and len(self._due) < MOST_DUE:
+                heapq.heappush(self._due, (time.monotonic() + seconds, queue))
         self.wake()
 
     def freed(self, producer: Producer) -> None:
@@ -120,6 +132,9 @@ class Fetcher(Service):
         with self._lock:
             for name in [name for name, look_at in self._look_again.items() if look_at <= now]:
                 del self._look_again[name]
+                self.producers[name].may_have_work = True
+            while self._due and self._due[0][0] <= now:
+                _, name = heapq.heappop(self._due)
                 self.producers[name].may_have_work = True
 
     def _demands(self) -> tuple[list[Demand], int]:
@@ -232,5 +247,5 @@ class Fetcher(Service):
 
     def _pause(self) -> float:
         with self._lock:
-            until = min([self._poll_at, *self._look_again.values()])
+            until = min([self._poll_at, *self._look_again.values(), *(at for at, _ in self._due[:1])])
         return max(0.001, until - time.monotonic())

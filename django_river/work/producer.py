@@ -107,7 +107,7 @@ class Producer:
     @property
     def wants_more(self) -> bool:
         """Whether a fetch would be worth it, by the rate that the last one was made for. Asked after every job."""
-        return self.may_have_work and self.load <= self._enough and not self.is_paused
+        return self.may_have_work and self.load <= self._enough and not self.is_closed
 
     def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
         """Take back those that have not started, if no slot has become free for so many seconds."""

@@ -64,6 +64,12 @@ def fail(context: JobContext, times: int) -> None:
         raise ValueError(f"attempt {context.attempt}")
 
 
+@job(max_attempts=3, retry=FixedRetry(0.05))
+def fail_soon(context: JobContext, times: int) -> None:
+    """Fail so many times, each time for a moment, then succeed."""
+    fail(context, times)
+
+
 @job(retry=NoRetry())
 def fail_for_good() -> None:
     """Fail, never to be retried."""

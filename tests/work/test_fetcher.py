@@ -460,6 +460,34 @@ class TestLostAnswer:
         assert "fetcher could not clean up" in caplog.text
 
 
+class TestDue:
+    def test_jobs_are_found_when_they_are_due(self, build, worked):
+        fetcher = build()
+        fetcher.start()
+        wait_until(lambda: not fetcher.producers["default"].may_have_work)
+        job = JobFactory(available=True, kind="work", args={"number": 0})
+        for seconds in (3600.0, 0.05, 0.1):
+            fetcher.due_in("default", seconds)
+        wait_until(lambda: worked.ran == [0])
+
+        assert job.pk
+        wait_until(lambda: len(fetcher._due) == 1)
+
+    def test_others_queues_are_none_of_ours(self, build):
+        fetcher = build()
+        fetcher.due_in("elsewhere", 0.0)
+
+        assert not fetcher._due
+
+    def test_no_more_are_kept_in_mind_than_is_good(self, build, monkeypatch):
+        monkeypatch.setattr(module, "MOST_DUE", 3)
+        fetcher = build()
+        for _ in range(5):
+            fetcher.due_in("default", 60.0)
+
+        assert len(fetcher._due) == 3
+
+
 class TestBackpressure:
     def test_nothing_is_claimed_while_the_completer_is_choked(self, build, worked, monkeypatch):
         fetcher = build()
