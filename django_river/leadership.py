@@ -30,7 +30,7 @@ from django_river.conf import config
 from django_river.leader_policy import Candidacy
 from django_river.storage.base import Storage
 from django_river.storage.leaders import Lease, Sight
-from django_river.terms import Term, TermEnd
+from django_river.terms import ORDERLY, Term, TermEnd
 
 __all__ = ["Elector", "News", "Term", "TermEnd", "request_resign"]
 
@@ -322,7 +322,8 @@ class Elector:
         self._lease = None
         self._news.append(News(lease.term, why))
         self._ended.append((lease.term, why))
-        logger.info("client %s leads no longer: %s", self.client_id, reason)
+        level = logging.INFO if why in ORDERLY else logging.WARNING
+        logger.log(level, "client %s leads no longer: %s", self.client_id, reason)
         self.on_news()
 
     def _settle_ended(self) -> None:

@@ -32,3 +32,7 @@ class TermEnd(StrEnum):
     LOST = "lost"
     #: The leader found another one in its place, whose client keeps no history.
     REPLACED = "replaced"
+
+
+#: How a term ends that nobody has to look into.
+ORDERLY = frozenset({TermEnd.RESIGNED, TermEnd.STOPPED})

@@ -22,10 +22,7 @@ from django_river.admin.readonly import ReadOnlyAdmin, Tool
 from django_river.conf import config
 from django_river.leadership import request_resign
 from django_river.models import Client, Leader, LeaderTerm
-from django_river.terms import TermEnd
-
-#: How a term ended that nobody has to look into.
-ORDERLY = frozenset({TermEnd.RESIGNED, TermEnd.STOPPED})
+from django_river.terms import ORDERLY
 
 
 @admin.register(Leader)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,9 +22,14 @@ class Workers:
     """``manage.py runworkers`` with the tests' settings, on a test's database; killed at the end of the block."""
 
     def __init__(
-        self, *flags: str, environ: Mapping[str, str], settings: Mapping[str, Any] | None = None
+        self,
+        *flags: str,
+        environ: Mapping[str, str],
+        settings: Mapping[str, Any] | None = None,
+        program: Sequence[str] = ("-m", "django"),
     ) -> None:
         self.flags = flags
+        self.program = program
         self.environ = {**environ, "RIVER_TEST_SETTINGS": json.dumps(settings or {}), "PYTHONUNBUFFERED": "1"}
         self._log = tempfile.NamedTemporaryFile(prefix="runworkers-", suffix=".log")  # noqa: SIM115  (closed at exit)
 
@@ -42,7 +47,7 @@ class Workers:
 
     def start(self) -> None:
         """Start the process."""
-        command = [sys.executable, "-m", "django", "runworkers", *self.flags]
+        command = [sys.executable, *self.program, "runworkers", *self.flags]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
