@@ -24,7 +24,7 @@ from tests.factories import JobFactory, LeaderFactory
 from tests.shop import jobs
 from tests.shop.models import Run
 from tests.waiting import wait_until
-from tests.work.building import Unreliable, registry_of, times
+from tests.work.building import Unreliable, believe_in_speed, registry_of, times
 
 NOTHING = StopReport(interrupted=0, unstored=0)
 
@@ -363,7 +363,7 @@ class TestStop:
         wait_until(flag.exists)
         producer = client.producers["default"]
         # As if jobs were fast: some are claimed ahead.
-        producer._rate, producer._measured_at = 1000.0, float("inf")
+        believe_in_speed(client.fetcher)
         waiting = [jobs.nothing.enqueue(number) for number in range(5)]
         wait_until(lambda: producer.load == 6)
         with ThreadPoolExecutor() as pool:
@@ -462,7 +462,7 @@ class TestPause:
         client = run(queues={"default": QueueConfig(max_workers=1)})
         wait_until(flag.exists)
         producer = client.producers["default"]
-        producer._rate, producer._measured_at = 1000.0, float("inf")
+        believe_in_speed(client.fetcher)
         waiting = [jobs.nothing.enqueue(number) for number in range(3)]
         wait_until(lambda: producer.load == 4)
         queues.pause("default")
@@ -503,7 +503,7 @@ class TestCancel:
         client = run(queues={"default": QueueConfig(max_workers=1)})
         wait_until(flag.exists)
         producer = client.producers["default"]
-        producer._rate, producer._measured_at = 1000.0, float("inf")
+        believe_in_speed(client.fetcher)
         waiting = jobs.record.enqueue(1)
         wait_until(lambda: producer.load == 2)
         operations.cancel(waiting)

@@ -287,6 +287,10 @@ class Storage(Leaders):
         """
 
     @abstractmethod
+    def job_queues(self) -> list[str]:
+        """Queues that have available jobs, found without looking at each job."""
+
+    @abstractmethod
     def job_release_unknown(self, client_id: str, known_ids: Sequence[int]) -> list[int]:
         """Hand back what this client has claimed without knowing it: the answer to a fetch was lost on the way."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.completer import Completer
 from django_river.work.outcomes import INTERRUPTED
-from django_river.work.producer import LONGEST_WAIT, Producer
+from django_river.work.producer import LONGEST_WAIT, Producer, Rate
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ CHOKED_SECONDS = 0.05
 LATE_SECONDS = 15.0
 #: So many moments are kept in mind at which jobs are due; beyond that, polls find them.
 MOST_DUE = 1000
+#: More queues than these are not asked one by one whether they have work.
+MANY_QUEUES = 50
 
 
 class Fetcher(Service):
@@ -57,8 +60,13 @@ class Fetcher(Service):
         self.workers: Workers
 
         self._poll_at = 0.0
-        # Which of several queues that want jobs is asked first.
+        # Which of several queues that want jobs is asked first, and who has claimed jobs.
         self._first = 0
+        self._loaded: list[Producer] = []
+        # How fast jobs end, in all queues. Counted by the threads in which they end; a counter is atomic.
+        self._rate = Rate()
+        self._finished = itertools.count()
+        self._counted = -1
         # Whether the answer to our last claim may have been lost on the way, and until when the server may be at it.
         self._is_uncertain = False
         self._late_until: float | None = None
@@ -90,6 +98,7 @@ class Fetcher(Service):
 
     def freed(self, producer: Producer) -> None:
         """A slot has become free: look if its queue wants more, or if another waits for room in the client."""
+        next(self._finished)
         has_room = False
         if self._awaited > 0:
             with self._lock:
@@ -126,8 +135,8 @@ class Fetcher(Service):
     def _mark_what_is_due(self) -> None:
         now = time.monotonic()
         if now >= self._poll_at:
-            for producer in self.producers.values():
-                producer.may_have_work = True
+            for name in self._poll():
+                self.producers[name].may_have_work = True
             self._poll_at = now + self.poll_interval * chance.uniform(0.9, 1.1)
         with self._lock:
             for name in [name for name, look_at in self._look_again.items() if look_at <= now]:
@@ -137,18 +146,19 @@ class Fetcher(Service):
                 _, name = heapq.heappop(self._due)
                 self.producers[name].may_have_work = True
 
+    def _poll(self) -> Collection[str]:
+        """Queues that may have work: few are asked one and all, of many one statement finds those with jobs."""
+        if len(self.producers) <= MANY_QUEUES:
+            return self.producers
+        return [name for name in self.storage.job_queues() if name in self.producers]
+
     def _demands(self) -> tuple[list[Demand], int]:
-        """What every producer can take, and how many jobs together; another comes first each time."""
-        producers = list(self.producers.values())
-        wanted = [
-            Demand(queue=producer.name, limit=size)
-            for producer in producers[self._first :] + producers[: self._first]
-            if (size := producer.demand()) > 0
-        ]
+        """What producers can take, and how many jobs together; another comes first each time."""
+        room, missing = self._room()
+        wanted, following = self._wanted(room)
         if not wanted:
             self._awaited = 0
             return [], 0
-        room, missing = self._room()
         if missing > 0:
             with self._lock:
                 self._awaited = missing
@@ -157,13 +167,36 @@ class Fetcher(Service):
             if missing > 0:
                 return [], 0
         self._awaited = 0
-        self._first = (producers.index(self.producers[wanted[0].queue]) + 1) % len(producers)
+        self._first = following
         return wanted, room
+
+    def _wanted(self, room: int) -> tuple[list[Demand], int]:
+        """Demands in turn, of so many queues that their jobs will fill the room; and whose turn it is after this."""
+        producers = list(self.producers.values())
+        wanted: list[Demand] = []
+        following, total = self._first, 0
+        for place in [*range(self._first, len(producers)), *range(min(self._first, len(producers)))]:
+            producer = producers[place]
+            if not producer.may_have_work or (size := producer.demand()) <= 0:
+                continue
+            if not wanted:
+                following = place + 1
+            wanted.append(Demand(queue=producer.name, limit=size))
+            total += size
+            if len(wanted) >= MANY_QUEUES and total >= 2 * room:
+                following = place + 1
+                break
+        return wanted, following % len(producers)
 
     def _room(self) -> tuple[int, int]:
         """How many jobs may be claimed now, and how many too few that is: a little later is better than very few."""
-        prefetch = sum(producer.prefetch for producer in self.producers.values())
-        room = self.slots + prefetch - sum(producer.load for producer in self.producers.values())
+        # Each look counts itself, too.
+        counted, self._counted = self._counted, next(self._finished)
+        self._rate.add(self._counted - counted - 1)
+        self._rate.measure()
+        self._loaded = [producer for producer in self._loaded if producer.load]
+        prefetch = self._rate.prefetch
+        room = self.slots + prefetch - sum(producer.load for producer in self._loaded)
         return room, max(1, prefetch // 2) - room
 
     def _fetch(self, demands: list[Demand], room: int) -> None:
@@ -189,6 +222,7 @@ class Fetcher(Service):
         for demand in demands:
             if len(by_queue.get(demand.queue, ())) >= demand.limit or len(jobs) >= limit:
                 self.producers[demand.queue].may_have_work = True
+        self._loaded = list({*self._loaded, *(self.producers[queue] for queue in by_queue)})
         for queue, claimed in by_queue.items():
             self._admit(self.producers[queue], claimed)
 

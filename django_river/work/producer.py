@@ -25,6 +25,35 @@ RATE_WINDOW = 0.01
 LONGEST_WAIT = 1.0
 
 
+class Rate:
+    """How many per second, of late. Not safe for threads by itself."""
+
+    def __init__(self) -> None:
+        self.per_second = 0.0
+        self._count = 0
+        self._measured_at = time.monotonic()
+
+    def add(self, count: int = 1) -> None:
+        """So many more."""
+        self._count += count
+
+    def measure(self) -> None:
+        """Look at the clock: fast to believe in slower times, slower to believe in faster ones."""
+        now = time.monotonic()
+        elapsed = now - self._measured_at
+        if elapsed < RATE_WINDOW:
+            return
+        measured = self._count / elapsed
+        self.per_second = measured if measured < self.per_second else (self.per_second + measured) / 2
+        self._count = 0
+        self._measured_at = now
+
+    @property
+    def prefetch(self) -> int:
+        """How many are done in :data:`PREFETCH_SECONDS`."""
+        return min(MAX_PREFETCH, int(self.per_second * PREFETCH_SECONDS))
+
+
 class Producer:
     """Slots and settings of one queue. All methods may be called from any thread."""
 
@@ -44,9 +73,7 @@ class Producer:
         self._running = 0
         self._waiting: deque[Attempt] = deque()
         self._waiting_since = 0.0
-        self._finished = 0
-        self._measured_at = time.monotonic()
-        self._rate = 0.0
+        self._rate = Rate()
         # With so many claimed, or fewer, a fetch is worth it.
         self._enough = max_workers - 1
 
@@ -70,7 +97,7 @@ class Producer:
         if not self.may_have_work or self.is_closed:
             return 0
         with self._lock:
-            self._measure()
+            self._rate.measure()
             prefetch = self.prefetch
             room = self.max_workers + prefetch
             # So few missing that a later fetch brings more.
@@ -81,7 +108,7 @@ class Producer:
     @property
     def prefetch(self) -> int:
         """How many may wait for a slot: what the queue finishes in :data:`PREFETCH_SECONDS`."""
-        return min(MAX_PREFETCH, int(self._rate * PREFETCH_SECONDS))
+        return self._rate.prefetch
 
     def admit(self, attempts: list[Attempt]) -> list[Attempt]:
         """Take claimed attempts: those that get a slot are to be started by the caller, the others wait."""
@@ -97,7 +124,7 @@ class Producer:
     def release(self) -> Attempt | None:
         """An attempt has ended: its slot goes to the one returned, which the caller starts, or becomes free."""
         with self._lock:
-            self._finished += 1
+            self._rate.add()
             if self._waiting and self._running <= self.max_workers:
                 self._waiting_since = time.monotonic()
                 return self._waiting.popleft()
@@ -116,16 +143,5 @@ class Producer:
                 return []
             taken = list(self._waiting)
             self._waiting.clear()
-            self._rate = 0.0
+            self._rate.per_second = 0.0
         return taken
-
-    def _measure(self) -> None:
-        now = time.monotonic()
-        elapsed = now - self._measured_at
-        if elapsed < RATE_WINDOW:
-            return
-        measured = self._finished / elapsed
-        # Fast to believe in slower jobs, slower to believe in faster ones.
-        self._rate = measured if measured < self._rate else (self._rate + measured) / 2
-        self._finished = 0
-        self._measured_at = now

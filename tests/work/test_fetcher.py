@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -22,7 +23,7 @@ from django_river.work.producer import Producer
 from django_river.work.workers import Workers
 from tests.factories import JobFactory
 from tests.waiting import wait_until
-from tests.work.building import Unreliable, attempt_at, registry_of, times
+from tests.work.building import Unreliable, attempt_at, believe_in_speed, registry_of, times
 
 
 class Worked:
@@ -280,9 +281,29 @@ class TestSlots:
         assert [demands[0].queue for demands in looks] == ["a", "b", "c", "a", "b", "c"]
         assert all({demand.queue for demand in demands} == {"a", "b", "c"} for demands in looks)
 
+    def test_many_queues_are_asked_in_parts_and_all_get_their_turn(self, build):
+        names = [f"q{number}" for number in range(3 * module.MANY_QUEUES)]
+        fetcher = build(queues=[(name, 1) for name in names], slots=1)
+        looks = [[demand.queue for demand in fetcher._demands()[0]] for _ in range(3)]
+
+        assert list(itertools.chain(*looks)) == names
+
+    def test_many_queues_are_polled_by_one_statement(self, build, worked):
+        names = [f"q{number}" for number in range(module.MANY_QUEUES + 1)]
+        fetcher = build(queues=[(name, 1) for name in names], poll_interval=0.05)
+        fetcher.start()
+        wait_until(lambda: not any(producer.may_have_work for producer in fetcher.producers.values()))
+        fetcher.storage.calls.clear()
+        jobs(2, queue=names[7])
+        jobs(1, queue="foreign")
+        wait_until(lambda: states().count("completed") == 2)
+
+        assert {demand.queue for _, demands, _ in fetcher.storage.calls for demand in demands} == {names[7]}
+
     def test_turns_are_taken_by_claims_not_by_looks(self, build):
         fetcher = build(queues=(("a", 1), ("b", 1)), slots=1)
         fetcher.producers["a"].admit([attempt_at()])
+        fetcher._loaded = [fetcher.producers["a"]]
         for _ in range(3):
             assert fetcher._demands() == ([], 0)
         fetcher.producers["a"].release()
@@ -290,9 +311,9 @@ class TestSlots:
         assert fetcher._demands()[0][0].queue == "a"
 
     def test_room_that_is_made_while_it_is_counted_is_not_missed(self, build, monkeypatch):
-        loads = iter([1, 0])
+        rooms = iter([(0, 1), (1, 0)])
         fetcher = build(slots=1)
-        monkeypatch.setattr(Producer, "load", property(lambda producer: next(loads)))
+        monkeypatch.setattr(fetcher, "_room", lambda: next(rooms))
 
         assert fetcher._demands() == ([Demand(queue="default", limit=10)], 1)
         assert not fetcher._awaited
@@ -314,8 +335,7 @@ class TestHandingBack:
         monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)
         worked.open.clear()
         fetcher = build(queues=(("default", 1),), poll_interval=0.1)
-        fetcher.producers["default"]._rate = 1000.0
-        fetcher.producers["default"]._measured_at = float("inf")
+        believe_in_speed(fetcher)
         jobs(10, held=True)
         fetcher.start()
         wait_until(

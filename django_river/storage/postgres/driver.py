@@ -126,6 +126,9 @@ class Driver(LeadersDriver):
                 self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue in notify])
         return inserted
 
+    def job_queues(self) -> list[str]:
+        return [queue for (queue,) in self._run("job_queues")]
+
     def job_release_unknown(self, client_id: str, known_ids: Sequence[int]) -> list[int]:
         rows = self._run("job_release_unknown", client_id=client_id, known_ids=list(known_ids))
         return [id for (id,) in rows]

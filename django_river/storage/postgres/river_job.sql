@@ -37,6 +37,17 @@ SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
 FROM claimed
 ORDER BY priority, scheduled_at, id;
 
+-- name: job_queues
+-- From queue to queue along the fetch index: as long as the queues that have jobs are many, whatever the jobs are.
+WITH RECURSIVE walk (queue) AS (
+    SELECT min(queue) FROM river_job WHERE state = 'available'
+    UNION ALL
+    SELECT (SELECT min(queue) FROM river_job WHERE state = 'available' AND queue > walk.queue)
+    FROM walk
+    WHERE walk.queue IS NOT NULL
+)
+SELECT queue FROM walk WHERE queue IS NOT NULL;
+
 -- name: job_insert_now
 -- What is to run at once, by itself: planned in a fraction of the time that the general statement takes.
 INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)

@@ -112,6 +112,9 @@ class Driver(LeadersDriver):
         with self.session.atomic():
             return [self._insert(job) for job in jobs]
 
+    def job_queues(self) -> list[str]:
+        return [queue for (queue,) in self._run("job_queues")]
+
     def job_release_unknown(self, client_id: str, known_ids: Sequence[int]) -> list[int]:
         rows = self._run("job_release_unknown", client_id=client_id, known_ids=json.dumps(list(known_ids)))
         return [id for (id,) in rows]

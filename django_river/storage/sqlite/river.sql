@@ -121,6 +121,17 @@ SELECT metadata FROM river_job WHERE id = :id;
 -- SQLite only: json_patch would merge deeply and drop nulls, and json_set takes no key with a quotation mark.
 UPDATE river_job SET metadata = :metadata WHERE id = :id;
 
+-- name: job_queues
+-- From queue to queue along the fetch index: as long as the queues that have jobs are many, whatever the jobs are.
+WITH RECURSIVE walk (queue) AS (
+    SELECT min(queue) FROM river_job WHERE state = 'available'
+    UNION ALL
+    SELECT (SELECT min(queue) FROM river_job WHERE state = 'available' AND queue > walk.queue)
+    FROM walk
+    WHERE walk.queue IS NOT NULL
+)
+SELECT queue FROM walk WHERE queue IS NOT NULL;
+
 -- name: job_release_unknown
 UPDATE river_job
 SET state = CASE
