@@ -1,4 +1,4 @@
-"""The command line: pairs of runs in turn, medians with their range, and the ratio pair by pair."""
+"""The command line: chooses scenarios, runs them, shows and keeps the results."""
 
 from __future__ import annotations
 
@@ -6,109 +6,142 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
-from collections.abc import Callable
-from functools import partial
+from pathlib import Path
+from typing import Any
 
 import django
-from django.core.management import call_command
 from django.db import connection
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-Run = Callable[[], float]
+from benchmarks.peers import PACKAGES
+from benchmarks.plan import Options, Scenario
+
+QUICK_JOBS = 300
 
 
 def main() -> None:
-    """Run all pairs and print the table; ``--json`` prints it for programs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--jobs", type=int, default=50_000, help="jobs per burn-down and bulk run")
-    parser.add_argument("--singles", type=int, default=2_000, help="jobs per run of single inserts")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-
+    """Run what was chosen; exit code 1 if somebody failed to run."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+    arguments = parser().parse_args()
+    if arguments.list:
+        return show_list()
     django.setup()
+    from benchmarks import database
+
+    chosen = choose(arguments.only, arguments.skip)
     if connection.vendor != "postgresql":
-        sys.exit("DATABASE_URL must name a Postgres database made for this: its jobs are deleted.")
-    call_command("migrate", verbosity=0)
-    console = Console(stderr=options.json)
-    with Progress(console=console) as progress:
-        rows = [measure(name, ours, raw, options.rounds, progress) for name, ours, raw in pairs(options)]
-    if options.json:
-        print(json.dumps({"machine": machine(), "results": rows}, indent=2))
-    else:
-        console.print(table(rows))
-        console.print(machine())
+        sys.exit("DATABASE_URL must name a Postgres database made for this: it is emptied.")
+    database.take(may_empty=arguments.empty)
+    console = Console(stderr=True)
+    results = measure(chosen, options_of(arguments), console)
+    sys.exit(keep(results, arguments, console))
 
 
-def pairs(options: argparse.Namespace) -> list[tuple[str, Run, Run]]:
-    """What is measured, and the raw limit beside it."""
-    from benchmarks import runs
-
-    raw = partial(runs.raw_burn_down, options.jobs)
-    return [
-        ("burn-down, sync", partial(runs.burn_down, options.jobs), raw),
-        ("burn-down, async", partial(runs.burn_down, options.jobs, is_async=True), raw),
-        (
-            "bulk enqueue / COPY",
-            partial(runs.bulk_enqueue, options.jobs),
-            partial(runs.raw_copy, options.jobs),
-        ),
-        (
-            "single enqueue / INSERT",
-            partial(runs.single_enqueue, options.singles),
-            partial(runs.raw_insert, options.singles),
-        ),
-    ]
+def parser() -> argparse.ArgumentParser:
+    """All options."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument("--list", action="store_true", help="say which scenarios there are")
+    made.add_argument("--only", type=names, default=(), help="these scenarios: a,b")
+    made.add_argument("--skip", type=names, default=(), help="all but these: a,b")
+    made.add_argument("--peers", type=names, default=("all",), help="all (default), none, or names: a,b")
+    made.add_argument("--jobs", type=int, help="jobs of a burn-down (100,000); the rest in proportion")
+    made.add_argument("--rounds", type=int, help="how often each runs (5)")
+    made.add_argument("--quick", action="store_true", help="one round of few jobs: shows that all works")
+    made.add_argument("--json", type=Path, help="keep the results here, beside those of other scenarios")
+    made.add_argument("--markdown", type=Path, help="write the tables here")
+    made.add_argument("--empty", action="store_true", help="the database may be emptied though it has tables")
+    return made
 
 
-def measure(name: str, ours: Run, raw: Run, rounds: int, progress: Progress) -> dict[str, object]:
-    """Both in turn, so that a machine whose speed drifts slows both."""
-    task = progress.add_task(name, total=rounds)
-    taken: list[tuple[float, float]] = []
-    for _ in range(rounds):
-        taken.append((ours(), raw()))
-        progress.advance(task)
-    mine, limits = zip(*taken, strict=True)
-    return {
-        "what": name,
-        "ours": spread(mine),
-        "raw": spread(limits),
-        "ratio": spread([a / b for a, b in taken]),
-    }
+def names(text: str) -> tuple[str, ...]:
+    """``a,b`` as a tuple."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def spread(values: list[float] | tuple[float, ...]) -> dict[str, float]:
-    """Median with its range."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+def choose(only: tuple[str, ...], skip: tuple[str, ...]) -> list[Scenario]:
+    """The scenarios that were named, or all."""
+    from benchmarks.scenarios import SCENARIOS
+
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    for name in (*only, *skip):
+        if name not in known:
+            sys.exit(f"There is no scenario {name!r}; there are {', '.join(known)}.")
+    return [known[name] for name in known if name in (only or known) and name not in skip]
 
 
-def table(rows: list[dict[str, object]]) -> Table:
-    """For people."""
-    shown = Table("what", "ours, per second", "raw limit, per second", "ratio")
-    for row in rows:
-        shown.add_row(str(row["what"]), *(figures(row[key], key) for key in ("ours", "raw", "ratio")))
-    return shown
+def options_of(arguments: argparse.Namespace) -> Options:
+    """What was chosen, checked."""
+    chosen = arguments.peers
+    peers = () if chosen == ("none",) else tuple(PACKAGES) if chosen == ("all",) else chosen
+    for name in peers:
+        if name not in PACKAGES:
+            sys.exit(f"There is no peer {name!r}; there are {', '.join(PACKAGES)}.")
+    jobs = arguments.jobs or (QUICK_JOBS if arguments.quick else Options().jobs)
+    rounds = arguments.rounds or (1 if arguments.quick else Options().rounds)
+    return Options(jobs=jobs, rounds=rounds, peers=peers)
 
 
-def figures(value: object, key: str) -> str:
-    """``median (min–max)``."""
-    assert isinstance(value, dict)
-    form = "{:.2f}" if key == "ratio" else "{:,.0f}"
-    return "{} ({}–{})".format(*(form.format(value[part]) for part in ("median", "min", "max")))
+def measure(chosen: list[Scenario], options: Options, console: Console) -> dict[str, Any]:
+    """Run all that was chosen."""
+    from benchmarks import runner
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        done = {scenario.name: runner.run(scenario, options, progress) for scenario in chosen}
+    return {"machine": machine(options.peers), "scenarios": done}
 
 
-def machine() -> str:
-    """What it ran on."""
+def machine(peers: tuple[str, ...]) -> dict[str, str]:
+    """What it ran on, and the versions of all that ran."""
+    from importlib.metadata import version
+
+    from benchmarks.systems import Peer
+
     with connection.cursor() as cursor:
-        cursor.execute("SELECT version()")
-        server = cursor.fetchone()[0].split(" on ")[0]
-    python = platform.python_version()
-    return f"Python {python}, Django {django.__version__}, {server}, {os.cpu_count()} processors"
+        cursor.execute("SELECT split_part(version(), ' on ', 1), current_setting('fsync')")
+        server, fsync = cursor.fetchone()
+    found = {
+        "server": f"{server}, fsync {fsync}",
+        "processors": str(os.cpu_count()),
+        "Python": platform.python_version(),
+        "Django": django.__version__,
+        "psycopg": version("psycopg"),
+    }
+    for name in peers:
+        try:
+            found[name] = Peer(name).version
+        except Exception as error:  # noqa: BLE001  (it may not even be installed)
+            found[name] = f"failed: {error}"
+    return found
+
+
+def keep(results: dict[str, Any], arguments: argparse.Namespace, console: Console) -> int:
+    """Show the results, and write them where they were wanted."""
+    from benchmarks import report
+
+    for table in report.tables(results):
+        console.print(table)
+    console.print(results["machine"])
+    if arguments.json:
+        kept = json.loads(arguments.json.read_text()) if arguments.json.exists() else {"scenarios": {}}
+        kept["machine"] = kept.get("machine", {}) | results["machine"]
+        kept["scenarios"] |= results["scenarios"]
+        arguments.json.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+        results = kept
+    if arguments.markdown:
+        arguments.markdown.write_text(report.markdown(results))
+    return int(any(scenario["failed"] for scenario in results["scenarios"].values()))
+
+
+def show_list() -> None:
+    """The scenarios and their questions."""
+    django.setup()
+    from benchmarks.scenarios import SCENARIOS
+
+    for scenario in SCENARIOS:
+        print(f"{scenario.name:24}{scenario.question}")
 
 
 main()

@@ -1,4 +1,6 @@
-"""A Django project with nothing but jobs."""
+"""A Django project with nothing but jobs. What differs between runs comes by the environment."""
+
+import os
 
 import environ
 
@@ -6,4 +8,20 @@ SECRET_KEY = "not secret: benchmarks only"
 USE_TZ = True
 INSTALLED_APPS = ["django_river", "benchmarks"]
 DATABASES = {"default": environ.Env().db("DATABASE_URL")}
-DJANGO_RIVER = {"QUEUES": {"default": {"MAX_WORKERS": 100}}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+#: How many queues a worker works: "default" alone, or so many with numbers.
+QUEUES = int(os.environ.get("BENCHMARK_QUEUES", "1"))
+SLOTS = int(os.environ.get("BENCHMARK_SLOTS", "100"))
+
+names = ["default"] if QUEUES == 1 else [f"queue-{number}" for number in range(QUEUES)]
+DJANGO_RIVER = {
+    "QUEUES": {name: {"MAX_WORKERS": SLOTS if QUEUES == 1 else 10} for name in names},
+    "DYNAMIC_QUEUES": True,
+}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
+        "timeout": 20,
+    }
