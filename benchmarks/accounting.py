@@ -53,7 +53,7 @@ class Cost:
 
 def _wait_until_alone(server: psycopg.Connection) -> None:
     others = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-        AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+        AND backend_type = 'client backend' AND application_name <> 'benchmark'"""
     for _ in range(200):
         if server.execute(others).fetchone() == (0,):
             return

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from urllib.parse import urlsplit, urlunsplit
 
 import environ
 import psycopg
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 from psycopg.sql import SQL, Identifier, Literal
 
 from benchmarks import jobs
 from django_river import enqueue_many
+from django_river.insert import BuiltJob
 from django_river.models import Job
+
+#: Jobs that are built and stored at a time: memory is not what is measured.
+CHUNK = 100_000
+#: Makes the job with a number.
+Build = Callable[[int], BuiltJob]
 
 #: Said of a database that has been ours before: it may be emptied again.
 MARK = "emptied by python -m benchmarks"
@@ -25,9 +32,9 @@ WORKED = """
 """
 
 
-def url() -> str:
-    """Of the database that the environment names."""
-    return str(environ.Env().str("DATABASE_URL"))
+def url(using: str = "default") -> str:
+    """Of the database that the environment names, or of the one beside it."""
+    return str(environ.Env().str("DATABASE_URL")) if using == "default" else url_beside(using)
 
 
 def url_beside(name: str) -> str:
@@ -63,22 +70,30 @@ def create(name: str) -> str:
     return target
 
 
+def noop(number: int) -> BuiltJob:
+    """A job that does nothing, in the only queue."""
+    return jobs.noop.build(number)
+
+
+def noop_in(queues: int) -> Build:
+    """Jobs that do nothing, spread over so many queues."""
+    requests = [jobs.noop.using(queue=f"queue-{number}") for number in range(queues)]
+    return lambda number: requests[number % queues].build(number)
+
+
 def empty() -> None:
     """No jobs at all."""
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE river_job")
 
 
-def fill(count: int, *, function: jobs.JobFunction = jobs.noop, queues: int = 1) -> int:  # type: ignore[type-arg]
-    """Store so many jobs, spread over the queues; the largest id before them."""
-    before = last_id()
+def fill(count: int, build: Build = noop, *, using: str = "default") -> int:
+    """Store so many jobs; the largest id before them."""
+    before = last_id(using)
     checkpoint()
-    if queues == 1:
-        enqueue_many(function.build(number) for number in range(count))
-    else:
-        chosen = [function.using(queue=f"queue-{number}") for number in range(queues)]
-        enqueue_many(chosen[number % queues].build(number) for number in range(count))
-    settle()
+    for start in range(0, count, CHUNK):
+        enqueue_many(build(number) for number in range(start, min(start + CHUNK, count)))
+    settle(using)
     return before
 
 
@@ -92,22 +107,22 @@ def checkpoint() -> None:
         cursor.execute("CHECKPOINT")
 
 
-def settle() -> None:
+def settle(using: str = "default") -> None:
     """Nothing that filling has left to be done is done while we measure."""
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute("VACUUM ANALYZE river_job")
     # Its statistics are published when it goes.
-    connection.close()
+    connections.close_all()
 
 
-def last_id() -> int:
+def last_id(using: str = "default") -> int:
     """The largest id."""
-    return Job.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return Job.objects.using(using).order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
-def worked_per_second(count: int, *, after: int = 0) -> float:
+def worked_per_second(count: int, *, after: int = 0, using: str = "default") -> float:
     """From the rows themselves: first claim to last result, by the database's clock."""
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(WORKED, [after])
         completed, seconds = cursor.fetchone()
     if completed != count:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 
-from benchmarks import database, jobs, processes
+from benchmarks import database, processes
 from benchmarks.accounting import Cost, Watch
 
 #: How our own connections say who they are; those of jobs are Django's.
@@ -12,28 +13,29 @@ APPLICATION = "django_river"
 
 
 def burn_down(
-    count: int,
-    *,
-    function: jobs.JobFunction = jobs.noop,
-    workers: int = 1,
-    slots: int = 100,
-    queues: int = 1,  # type: ignore[type-arg]
+    count: int, build: database.Build = database.noop, *, workers: int = 1, slots: int = 100, queues: int = 1
 ) -> dict[str, float]:
     """Jobs per second from first claim to last result, and what they cost."""
     database.empty()
-    before = database.fill(count, function=function, queues=queues)
+    before = database.fill(count, build)
     return work(count, after=before, workers=workers, slots=slots, queues=queues)
 
 
 def work(
-    count: int, *, after: int = 0, workers: int = 1, slots: int = 100, queues: int = 1
+    count: int,
+    *,
+    after: int = 0,
+    workers: int = 1,
+    slots: int = 100,
+    queues: int = 1,
+    using: str = "default",
 ) -> dict[str, float]:
     """Work what is stored."""
-    arguments = [f"--processes={workers}"] if workers > 1 else []
+    command = [*processes.RUNWORKERS, "--burst", f"--processes={workers}", f"--database={using}"]
     environ = processes.environ_with(slots=slots, queues=queues)
+    started = cpu_of_start(workers)
     spent = processes.children_cpu()
-    with Cost() as cost:
-        command = [*processes.RUNWORKERS, "--burst", *arguments]
+    with Cost(database.url(using)) as cost:
         process = subprocess.Popen(
             command,
             cwd=processes.ROOT,
@@ -42,15 +44,25 @@ def work(
             stderr=subprocess.PIPE,
             text=True,
         )
-        with Watch(process.pid, database.url(), application=APPLICATION) as watch:
+        with Watch(process.pid, database.url(using), application=APPLICATION) as watch:
             _, complained = process.communicate(timeout=processes.TIMEOUT)
     if process.returncode:
         raise RuntimeError(f"runworkers ended with {process.returncode}: {complained.strip()[-300:]}")
+    spent = processes.children_cpu() - spent - started
+    rate = database.worked_per_second(count, after=after, using=using)
     return {
-        "jobs/s": database.worked_per_second(count, after=after),
+        "jobs/s": rate,
         **cost.figures(count),
-        # Its start is in it: half a second of Python and Django.
-        "client µs/job": 1e6 * (processes.children_cpu() - spent) / count,
+        "client µs/job": 1e6 * spent / count,
+        "client cores": rate * spent / count,
         "connections": watch.connections,
         "RSS MB": watch.rss_mb,
     }
+
+
+@cache
+def cpu_of_start(workers: int) -> float:
+    """Seconds that processes spend to start and to stop, with nothing to do between."""
+    spent = processes.children_cpu()
+    processes.burst(f"--processes={workers}", "--queues=empty")
+    return processes.children_cpu() - spent

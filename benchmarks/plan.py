@@ -79,4 +79,3 @@ class Scenario:
     plan: Callable[[Options], Plan]
     #: Not more rounds than this, where one takes minutes.
     most_rounds: int = 1000
-    vendor: str = "postgresql"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks import database
 
@@ -44,7 +46,13 @@ def run(command: list[str], environ: Mapping[str, str]) -> str:
 def running(command: list[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A program, until the block ends."""
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         yield process
@@ -63,3 +71,19 @@ def children_cpu() -> float:
     """Seconds that the processes which we have waited for have spent."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def program(verb: str, **options: object) -> list[str]:
+    """The command of one of our programs."""
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.programs",
+        verb,
+        *(f"--{name}={v}" for name, v in options.items()),
+    ]
+
+
+def answer(printed: str) -> Any:
+    """What a program has found out."""
+    return json.loads(printed.splitlines()[-1])

@@ -23,21 +23,19 @@ ROW = ("benchmarks.noop", '{"number": 1}', "default", 1, 25)
 COLUMNS = "kind, args, queue, priority, max_attempts"
 
 
-def burn_down(jobs: int, *, queues: int = 1) -> dict[str, float]:
+def burn_down(jobs: int) -> dict[str, float]:
     """Claim and complete in turn on one connection, until nothing is left."""
     database.empty()
-    database.fill(jobs, queues=queues)
-    with Cost() as cost, closing(connect("default", name="benchmark")) as server:
-        while ids := _claim(server, queues):
+    database.fill(jobs)
+    with Cost() as cost, closing(connect("default", name="raw")) as server:
+        while ids := _claim(server):
             server.execute(SQL["job_complete"], {"ids": sorted(ids), "attempt": 1, "client_id": CLIENT})
     return {"jobs/s": database.worked_per_second(jobs)} | cost.figures(jobs)
 
 
-def _claim(server: psycopg.Connection[Any], queues: int) -> list[int]:
-    names = ["default"] if queues == 1 else [f"queue-{number}" for number in range(queues)]
+def _claim(server: psycopg.Connection[Any]) -> list[int]:
     demand = {
-        "client_id": CLIENT, "queues": names, "limits": [BATCH] * len(names), "limit": BATCH,
-        "attempted_by_limit": 100,
+        "client_id": CLIENT, "queues": ["default"], "limits": [BATCH], "limit": BATCH, "attempted_by_limit": 100,
     }  # fmt: skip
     return [row[0] for row in server.execute(SQL["job_fetch"], demand).fetchall()]
 

@@ -10,6 +10,16 @@ INSTALLED_APPS = ["django_river", "benchmarks"]
 DATABASES = {"default": environ.Env().db("DATABASE_URL")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    # A second one on the same server, made by the scenario that lets a table grow old.
+    DATABASES["old"] = DATABASES["default"] | {"NAME": f"{DATABASES['default']['NAME']}_old"}
+
 #: How many queues a worker works: "default" alone, or so many with numbers.
 QUEUES = int(os.environ.get("BENCHMARK_QUEUES", "1"))
 SLOTS = int(os.environ.get("BENCHMARK_SLOTS", "100"))
@@ -19,9 +29,3 @@ DJANGO_RIVER = {
     "QUEUES": {name: {"MAX_WORKERS": SLOTS if QUEUES == 1 else 10} for name in names},
     "DYNAMIC_QUEUES": True,
 }
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
-        "timeout": 20,
-    }

@@ -1,9 +1,26 @@
-"""All questions, in the order in which they are asked. One file is one question or two that belong together."""
+"""All questions, in the order in which they are asked. One file is one question, or two that belong together."""
 
 from benchmarks.plan import Scenario
-from benchmarks.scenarios import burn_down, enqueuing
+from benchmarks.scenarios import (
+    burn_down,
+    enqueuing,
+    idle,
+    latency,
+    many_queues,
+    old_age,
+    orm,
+    sleeping,
+    sqlite,
+)
 
 SCENARIOS: tuple[Scenario, ...] = (
     *burn_down.SCENARIOS,
+    *sleeping.SCENARIOS,
+    *orm.SCENARIOS,
     *enqueuing.SCENARIOS,
+    *latency.SCENARIOS,
+    *idle.SCENARIOS,
+    *many_queues.SCENARIOS,
+    *old_age.SCENARIOS,
+    *sqlite.SCENARIOS,
 )

@@ -24,7 +24,7 @@ def one_process(options: Options) -> Plan:
         [
             Contestant(sync, partial(ours.burn_down, options.jobs)),
             Contestant(limit, partial(raw.burn_down, options.jobs)),
-            Contestant(is_async, partial(ours.burn_down, options.jobs, function=jobs.noop_async)),
+            Contestant(is_async, partial(ours.burn_down, options.jobs, jobs.noop_async.build)),
             *peers,
         ],
         [

@@ -68,7 +68,7 @@ def in_transaction(options: Options) -> Plan:
 
     return Plan(
         [
-            Contestant("ours", partial(_singly, count, with_job)),
+            Contestant("ours", lambda: {**_singly(count, with_job), "statements": _statements(with_job)}),
             Contestant("one round trip", partial(_singly, count, with_round_trip)),
         ],
         [
@@ -111,6 +111,21 @@ def _rate(count: int, call: Callable[[], object]) -> dict[str, float]:
     for _ in range(count):
         call()
     return {"jobs/s": count / (time.perf_counter() - began)}
+
+
+def _statements(call: Callable[[], object]) -> float:
+    """How many statements run in the transaction for the job."""
+    counted = 0
+
+    def count(execute: Callable[..., object], *arguments: object) -> object:
+        nonlocal counted
+        counted += connection.in_atomic_block
+        return execute(*arguments)
+
+    with connection.execute_wrapper(count):
+        for _ in range(100):
+            call()
+    return counted / 100 - 1
 
 
 def _store_account() -> None:

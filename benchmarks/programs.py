@@ -1,0 +1,130 @@
+"""What runs beside the workers, in processes of its own: ``python -m benchmarks.programs VERB …``, answering with JSON.
+
+``probe``     enqueue jobs that note when they begin, one by one; when each call began and returned
+``schedule``  the same for later moments; for when each job is planned, by the calendar
+``load``      enqueue jobs of 10 ms at a steady rate
+``orm``       run the job of three queries in bare threads; when they began and ended
+``fill``      enqueue no-op jobs
+``rate``      how many jobs a second were completed of those with the first ids
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import django
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("verb", choices=sorted(VERBS))
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=0.02)
+    parser.add_argument("--threads", type=int, default=1)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+    django.setup()
+    options = parser.parse_args()
+    print(json.dumps(VERBS[options.verb](options)))
+
+
+def probe(options: argparse.Namespace) -> list[tuple[float, float]]:
+    from benchmarks import jobs
+    from benchmarks.peers.protocol import pauses
+
+    moments = []
+    for number, pause in enumerate(pauses(options.count, options.pause)):
+        time.sleep(pause)
+        began = time.monotonic()
+        jobs.mark.enqueue(number)
+        moments.append((began, time.monotonic()))
+    return moments
+
+
+def schedule(options: argparse.Namespace) -> list[float]:
+    from benchmarks import jobs
+
+    planned = []
+    for number in range(options.count):
+        delay = timedelta(seconds=random.uniform(2, 2 + options.count * options.pause))
+        stored = jobs.mark.using(run_after=delay).enqueue(number)
+        planned.append(stored.scheduled_at.timestamp())
+    return planned
+
+
+def load(options: argparse.Namespace) -> float:
+    """``--count`` jobs every ``--pause`` seconds, until standard input ends; how many a second that has come to."""
+    from benchmarks import jobs
+    from django_river import enqueue_many
+
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    began = due = time.monotonic()
+    stored = 0
+    while not over.wait(max(0.0, due - time.monotonic())):
+        enqueue_many(jobs.sleep.build(0.01) for _ in range(options.count))
+        stored += options.count
+        due += options.pause
+    return stored / (time.monotonic() - began)
+
+
+def orm(options: argparse.Namespace) -> tuple[float, float]:
+    from django.db import connection
+
+    from benchmarks import jobs
+
+    ready = threading.Barrier(options.threads + 1)
+    numbers = iter(range(options.first, options.first + options.count))
+
+    def work() -> None:
+        connection.ensure_connection()
+        ready.wait()
+        for number in numbers:
+            jobs.transfer(number)
+        connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(options.threads)]
+    for thread in threads:
+        thread.start()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began = time.monotonic()
+    ready.wait()
+    for thread in threads:
+        thread.join()
+    return began, time.monotonic()
+
+
+def fill(options: argparse.Namespace) -> int:
+    from benchmarks import jobs
+    from django_river import enqueue_many
+
+    return len(enqueue_many(jobs.noop.build(number) for number in range(options.count)))
+
+
+def rate(options: argparse.Namespace) -> float:
+    from django.db.models import Count, Max, Min
+
+    from django_river.models import Job
+
+    done = Job.objects.filter(state="completed", pk__lte=options.count).aggregate(
+        count=Count("pk"), first=Min("attempted_at"), last=Max("finalized_at")
+    )
+    if done["count"] != options.count:
+        sys.exit(f"{done['count']} of {options.count} jobs were completed")
+    return float(options.count / (done["last"] - done["first"]).total_seconds())
+
+
+VERBS: dict[str, Any] = {verb.__name__: verb for verb in (probe, schedule, load, orm, fill, rate)}
+
+if __name__ == "__main__":
+    main()
