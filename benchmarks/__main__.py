@@ -35,8 +35,8 @@ def main() -> None:
         sys.exit("DATABASE_URL must name a Postgres database made for this: it is emptied.")
     database.take(may_empty=arguments.empty)
     console = Console(stderr=True)
-    results = measure(chosen, options_of(arguments), console)
-    sys.exit(keep(results, arguments, console))
+    results = measure(chosen, options_of(arguments), console, arguments.json)
+    sys.exit(show(results, arguments, console))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,14 +83,18 @@ def options_of(arguments: argparse.Namespace) -> Options:
     return Options(jobs=jobs, rounds=rounds, peers=peers)
 
 
-def measure(chosen: list[Scenario], options: Options, console: Console) -> dict[str, Any]:
-    """Run all that was chosen."""
+def measure(chosen: list[Scenario], options: Options, console: Console, path: Path | None) -> dict[str, Any]:
+    """Run all that was chosen; what is done is kept at once, whatever becomes of the rest."""
     from benchmarks import runner
 
+    results: dict[str, Any] = {"machine": machine(options.peers), "scenarios": {}}
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        done = {scenario.name: runner.run(scenario, options, progress) for scenario in chosen}
-    return {"machine": machine(options.peers), "scenarios": done}
+        for scenario in chosen:
+            results["scenarios"][scenario.name] = runner.run(scenario, options, progress)
+            if path is not None:
+                keep(results, path)
+    return results
 
 
 def machine(peers: tuple[str, ...]) -> dict[str, str]:
@@ -117,21 +121,25 @@ def machine(peers: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def keep(results: dict[str, Any], arguments: argparse.Namespace, console: Console) -> int:
-    """Show the results, and write them where they were wanted."""
+def keep(results: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Put the results beside those of other scenarios that the file has."""
+    kept = json.loads(path.read_text()) if path.exists() else {"machine": {}, "scenarios": {}}
+    kept["machine"] |= results["machine"]
+    kept["scenarios"] |= results["scenarios"]
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    return kept
+
+
+def show(results: dict[str, Any], arguments: argparse.Namespace, console: Console) -> int:
+    """Show the results, and write the tables where they were wanted; exit code 1 if somebody failed."""
     from benchmarks import report
 
     for table in report.tables(results):
         console.print(table)
     console.print(results["machine"])
-    if arguments.json:
-        kept = json.loads(arguments.json.read_text()) if arguments.json.exists() else {"scenarios": {}}
-        kept["machine"] = kept.get("machine", {}) | results["machine"]
-        kept["scenarios"] |= results["scenarios"]
-        arguments.json.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-        results = kept
     if arguments.markdown:
-        arguments.markdown.write_text(report.markdown(results))
+        shown = keep(results, arguments.json) if arguments.json else results
+        arguments.markdown.write_text(report.markdown(shown))
     return int(any(scenario["failed"] for scenario in results["scenarios"].values()))
 
 

@@ -53,8 +53,8 @@ class Began:
 began = Began()
 
 
-def main(peer: Peer) -> None:
-    """Do what the command line says."""
+def options() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=["setup", "fill", "burst", "serve", "probe"])
     parser.add_argument("--url", required=True)
@@ -62,7 +62,12 @@ def main(peer: Peer) -> None:
     parser.add_argument("--queues", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--marks", default=os.devnull)
-    print(json.dumps(_answer(peer, parser.parse_args())))
+    return parser.parse_args()
+
+
+def main(peer: Peer) -> None:
+    """Do what the command line says, and print the answer."""
+    print(json.dumps(_answer(peer, options())))
 
 
 def _answer(peer: Peer, options: argparse.Namespace) -> Any:
