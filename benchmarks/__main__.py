@@ -27,6 +27,8 @@ def main() -> None:
     arguments = parser().parse_args()
     if arguments.list:
         return show_list()
+    if arguments.docs and not arguments.json:
+        sys.exit("--docs shows all that the file of --json has: name one.")
     django.setup()
     from benchmarks import database
 
@@ -51,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="one round of few jobs: shows that all works")
     made.add_argument("--json", type=Path, help="keep the results here, beside those of other scenarios")
     made.add_argument("--markdown", type=Path, help="write the tables here")
+    made.add_argument("--docs", action="store_true", help="put table and plot into docs/; needs --json")
     made.add_argument("--empty", action="store_true", help="the database may be emptied though it has tables")
     return made
 
@@ -137,9 +140,13 @@ def show(results: dict[str, Any], arguments: argparse.Namespace, console: Consol
     for table in report.tables(results):
         console.print(table)
     console.print(results["machine"])
+    shown = keep(results, arguments.json) if arguments.json else results
     if arguments.markdown:
-        shown = keep(results, arguments.json) if arguments.json else results
         arguments.markdown.write_text(report.markdown(shown))
+    if arguments.docs:
+        from benchmarks.publish import publish
+
+        publish(shown)
     return int(any(scenario["failed"] for scenario in results["scenarios"].values()))
 
 

@@ -88,15 +88,28 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def markdown(results: Results) -> str:
-    """Both tables, and what they were measured on."""
+    """All scenarios: what is asked and what it came to, then what everybody has shown."""
     machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
-    rounds = {len(scenario["rounds"]) for scenario in results["scenarios"].values()}
-    span = "–".join(str(count) for count in sorted({min(rounds, default=0), max(rounds, default=0)}))
-    return "\n\n".join(
-        [
-            f"Median (least–most) of {span} rounds. {machine}.",
-            markdown_table(DEMAND_HEAD, demand_rows(results)),
-            markdown_table(FIGURE_HEAD, figure_rows(results)),
-            "",
-        ]
-    )
+    rows = [[f"[{row[0]}](#{row[0]})", *row[1:]] for row in demand_rows(results)]
+    parts = [f"Measured with {machine}.", markdown_table(DEMAND_HEAD, rows)]
+    for name, scenario in results["scenarios"].items():
+        parts += [f"### {name}", _about(scenario), _contestants(scenario)]
+        parts += [f"{contestant} failed: {error}" for contestant, error in scenario["failed"].items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(scenario: Results) -> str:
+    rounds = len(scenario["rounds"])
+    day = scenario["measured_at"][:10]
+    return f"{scenario['question']} {rounds} {'round' if rounds == 1 else 'rounds'} on {day}."
+
+
+def _contestants(scenario: Results) -> str:
+    """A row for everybody, a column for every figure."""
+    shown = scenario["summary"]
+    figures = list(dict.fromkeys(figure for found in shown.values() for figure in found))
+    rows = [
+        [name, *(spread_text(found[figure]) if figure in found else "" for figure in figures)]
+        for name, found in shown.items()
+    ]
+    return markdown_table(["", *figures], rows)

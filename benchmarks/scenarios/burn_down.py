@@ -9,7 +9,7 @@ from benchmarks.plan import Contestant, Demand, Options, Plan, Scenario
 from benchmarks.systems import Peer
 
 #: Slow ones get fewer jobs: a run should take seconds.
-SHARES = {"pgqueuer": 1.0, "chancy": 0.1, "oban": 0.05, "procrastinate": 0.02, "django-tasks-db": 0.01}
+SHARES = {"pgqueuer": 1.0, "chancy": 0.05, "oban": 0.05, "procrastinate": 0.005, "django-tasks-db": 0.003}
 MOST_LOG = 800
 MOST_CPU = 22
 

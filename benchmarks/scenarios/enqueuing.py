@@ -38,46 +38,28 @@ def bulk(options: Options) -> Plan:
 
 
 def single(options: Options) -> Plan:
-    """One by one in autocommit, against a bare INSERT on a connection with the same settings as Django's.
+    """One by one in autocommit, against a bare INSERT of the same values on a connection with the settings of Django's.
 
-    Both send their values inside the text of the statement and prepare nothing, as Django's connections do by default.
+    Both send their values inside the text of the statement and prepare nothing, as Django's connections do by default;
+    both are answered with the new row. Ours notifies workers besides, at most once in some milliseconds.
     """
-    count = options.share(1 / 20)
+    count = options.share(1 / 50)
     return Plan(
-        [
-            Contestant("ours", partial(_singly, count, lambda: jobs.noop.enqueue(1))),
-            Contestant("bare INSERT", partial(_bare_inserts, count)),
-        ],
-        [Demand(text="of a bare INSERT", of="ours", figure="jobs/s", over="bare INSERT", at_least=0.85)],
+        [Contestant("ours", partial(_singly, count))],
+        [Demand(text="of a bare INSERT", of="ours", figure="of a bare INSERT", at_least=0.85)],
     )
 
 
 def in_transaction(options: Options) -> Plan:
-    """A transaction that stores an account and a job, against one that stores an account and asks one thing more."""
-    count = options.share(1 / 20)
-
-    def with_job() -> None:
-        with transaction.atomic():
-            _store_account()
-            jobs.noop.enqueue(1)
-
-    def with_round_trip() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
-            _store_account()
-            cursor.execute(raw.INSERT, raw.ROW)
-
+    """A transaction that stores an account and a job, against one that stores an account and a bare row."""
+    count = options.share(1 / 50)
     return Plan(
-        [
-            Contestant("ours", lambda: {**_singly(count, with_job), "statements": _statements(with_job)}),
-            Contestant("one round trip", partial(_singly, count, with_round_trip)),
-        ],
+        [Contestant("ours", partial(_in_transactions, count))],
         [
             Demand(
-                text="of a transaction with a bare INSERT", of="ours", figure="jobs/s", over="one round trip"
+                text="round trips added to a transaction", of="ours", figure="round trips added", at_most=1.0
             ),
-            Demand(
-                text="statements per job in the transaction", of="ours", figure="statements", at_most=1.05
-            ),
+            Demand(text="of one with a bare INSERT", of="ours", figure="of a bare INSERT"),
         ],
     )
 
@@ -94,23 +76,45 @@ def _fill(peer: Peer, count: int) -> dict[str, float]:
     return {"jobs/s": peer.fill(count)}
 
 
-def _singly(count: int, call: Callable[[], object]) -> dict[str, float]:
-    database.empty()
-    return _rate(count, call)
-
-
-def _bare_inserts(count: int) -> dict[str, float]:
+def _singly(count: int) -> dict[str, float]:
     database.empty()
     with closing(raw.connection_like_djangos()) as server, server.cursor() as cursor:
-        return _rate(count, lambda: cursor.execute(raw.INSERT, raw.ROW).fetchone())
+        return _in_turn(
+            count, lambda: jobs.noop.enqueue(1), lambda: cursor.execute(raw.INSERT, raw.ROW).fetchone()
+        )
 
 
-def _rate(count: int, call: Callable[[], object]) -> dict[str, float]:
-    call()
-    began = time.perf_counter()
+def _in_transactions(count: int) -> dict[str, float]:
+    def with_job() -> None:
+        with transaction.atomic():
+            _store_account()
+            jobs.noop.enqueue(1)
+
+    def with_row() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            _store_account()
+            cursor.execute(raw.INSERT, raw.ROW)
+            cursor.fetchone()
+
+    database.empty()
+    figures = _in_turn(count, with_job, with_row)
+    return {**figures, "round trips added": _statements(with_job) - 1}
+
+
+def _in_turn(count: int, ours: Callable[[], object], bare: Callable[[], object]) -> dict[str, float]:
+    """Call by call: what a call costs is mostly the disk's flush at its commit, and that drifts within seconds."""
+    spent = [0.0, 0.0]
     for _ in range(count):
-        call()
-    return {"jobs/s": count / (time.perf_counter() - began)}
+        for index, call in enumerate((ours, bare)):
+            began = time.perf_counter()
+            call()
+            spent[index] += time.perf_counter() - began
+    return {
+        "jobs/s": count / spent[0],
+        "bare INSERTs/s": count / spent[1],
+        "µs more": 1e6 * (spent[0] - spent[1]) / count,
+        "of a bare INSERT": spent[1] / spent[0],
+    }
 
 
 def _statements(call: Callable[[], object]) -> float:
@@ -125,7 +129,7 @@ def _statements(call: Callable[[], object]) -> float:
     with connection.execute_wrapper(count):
         for _ in range(100):
             call()
-    return counted / 100 - 1
+    return counted / 100
 
 
 def _store_account() -> None:
