@@ -56,6 +56,8 @@ STATEMENTS = {
     "rescue": (lambda s, ids: _rescue(s), {RUNNING}),
     "release unknown": (lambda s, ids: s.job_release_unknown(ME, ids), {RUNNING}),
     "until due": (lambda s, ids: s.job_seconds_until_due(), {DUE}),
+    "has due": (lambda s, ids: s.job_has_due(["none", "q1"]), {FETCH}),
+    "has due later": (lambda s, ids: s.job_has_due(["none"]), {DUE}),
     "cancel asked": (lambda s, ids: s.job_cancel_asked(ids), {RUNNING, PRIMARY, ROWID}),
     "cancel": (lambda s, ids: s.job_cancel(ids), {PRIMARY, ROWID}),
     "retry": (lambda s, ids: s.job_retry(ids), {PRIMARY, ROWID}),

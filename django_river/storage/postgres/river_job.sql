@@ -321,6 +321,8 @@ SELECT EXISTS (
         SELECT
         FROM river_job
         WHERE state = 'available' AND queue = worked.name AND scheduled_at <= statement_timestamp()
+        -- Without an order, a table with many jobs waiting would be read from its beginning: those that are over.
+        ORDER BY priority, scheduled_at, id
         LIMIT 1
     ) AS due
 ) OR (%(scheduled)s AND EXISTS (
