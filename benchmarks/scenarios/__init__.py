@@ -4,8 +4,10 @@ from benchmarks.plan import Scenario
 from benchmarks.scenarios import (
     burn_down,
     enqueuing,
+    failover,
     idle,
     latency,
+    live_digest,
     many_queues,
     old_age,
     orm,
@@ -21,6 +23,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     *latency.SCENARIOS,
     *idle.SCENARIOS,
     *many_queues.SCENARIOS,
+    *failover.SCENARIOS,
+    *live_digest.SCENARIOS,
     *old_age.SCENARIOS,
     *sqlite.SCENARIOS,
 )

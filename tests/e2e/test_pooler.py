@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 
 from django_river import storage
-from django_river.models import Job
+from django_river.models import Client, Job, Leader, LeaderTerm
 from tests.e2e.processes import Workers
 from tests.shop import jobs
 from tests.waiting import wait_until
@@ -102,3 +102,19 @@ def test_no_setting_of_ours_stays_on_the_pooled_connection(pooler, monkeypatch):
         after = other.execute("SHOW statement_timeout").fetchone()
 
     assert (inside, after) == ([("3s",)], ("0",))
+
+
+def test_the_lease_alone_decides_who_leads(process_environ, pooler):
+    environ, settings = {**process_environ, "DATABASE_URL": pooler}, {"LEADER_TTL": 3}
+    with (
+        Workers(environ=environ, settings=settings) as first,
+        Workers(environ=environ, settings=settings) as second,
+    ):
+        wait_until(lambda: all("swallows LISTEN" in worker.output for worker in (first, second)), 30)
+        leader = wait_until(Leader.objects.first)
+        assert set(Client.objects.values_list("session", flat=True)) == {None}
+        victim = Client.objects.get(pk=leader.leader_id)
+        (first if first.process.pid == victim.pid else second).kill()
+        wait_until(lambda: Leader.objects.exclude(leader_id=victim.pk).exists(), 20)
+
+    assert [term.why for term in LeaderTerm.objects.order_by("id")] == ["expired", ""]
