@@ -7,13 +7,14 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 from django.apps import apps
 from django.conf import settings as project
 from django.db import Error as DatabaseProblem
 from django.db import connections, transaction
+from django.db.models.base import ModelState
 
 from django_river import storage
 from django_river.conf import config
@@ -115,46 +116,51 @@ def _may_run_now(row: JobInsert) -> bool:
 
 
 def _model(built: BuiltJob, row: InsertedJob) -> Job:
-    model: type[Job] = apps.get_model("django_river", "Job")
     if row.skipped:
         # Its row can be gone by now: then the job is made of what we know of it.
-        job = model.objects.using(built.database).filter(pk=row.id).first() or _made(model, built, row)
+        job = _job_model().objects.using(built.database).filter(pk=row.id).first() or _made(built, row)
         job.skipped_as_duplicate = True
         return job
-    return _made(model, built, row)
+    return _made(built, row)
 
 
-def _made(model: type[Job], built: BuiltJob, row: InsertedJob) -> Job:
+def _made(built: BuiltJob, row: InsertedJob) -> Job:
+    """The stored job, made as unpickling makes one: ``__init__`` takes a tenth of the time that storing does."""
     request = built.row
-    values = {
-        "id": row.id,
-        "state": row.state,
-        "attempt": row.attempt,
-        "max_attempts": request.max_attempts,
-        "scheduled_at": _as_read(row.scheduled_at),
-        "created_at": _as_read(row.created_at),
-        "priority": request.priority,
-        "args": _decoded(request.args),
-        "kind": request.kind,
-        "metadata": _decoded(request.metadata),
-        "queue": request.queue,
-        "tags": list(request.tags),
-        "unique_key": request.unique_key,
-        "unique_states": request.unique_states,
-    }
-    names = _columns(model)
-    return model.from_db(built.database, names, [values.get(name) for name in names])
+    model = _job_model()
+    job = model.__new__(model)
+    job._state = ModelState()
+    job._state.adding = False
+    job._state.db = built.database
+    job.__dict__.update(
+        id=row.id,
+        state=row.state,
+        attempt=row.attempt,
+        attempted_at=None,
+        attempted_by=None,
+        max_attempts=request.max_attempts,
+        scheduled_at=_as_read(row.scheduled_at),
+        created_at=_as_read(row.created_at),
+        finalized_at=None,
+        priority=request.priority,
+        args=msgspec.json.decode(request.args),
+        kind=request.kind,
+        errors=None,
+        metadata=msgspec.json.decode(request.metadata),
+        queue=request.queue,
+        tags=list(request.tags),
+        unique_key=request.unique_key,
+        unique_states=request.unique_states,
+    )
+    return job
 
 
 @cache
-def _columns(model: type[Job]) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]
+def _job_model() -> type[Job]:
+    # Models can be had when all apps are ready, and jobs are defined before.
+    return apps.get_model("django_river", "Job")
 
 
 def _as_read(moment: datetime) -> datetime:
     """A moment as a model reads it."""
     return moment if project.USE_TZ else moment.replace(tzinfo=None)
-
-
-def _decoded(raw: bytes) -> Any:
-    return msgspec.json.decode(raw)

@@ -27,9 +27,13 @@ OVERVIEWS = {
 }
 
 
+@cache
 def for_caller(using: str) -> Storage:
-    """Storage on Django's connection of this thread: what it writes commits and rolls back with the caller."""
-    storage: Storage = _imported(f"{_driver(using)}.Driver")(DjangoSession(using))
+    """Storage on Django's connection of this thread: what it writes commits and rolls back with the caller.
+
+    It keeps nothing of its caller, so there is one for all.
+    """
+    storage: Storage = import_string(f"{_driver(using)}.Driver")(DjangoSession(using))
     return storage
 
 
@@ -49,10 +53,6 @@ def for_people(using: str) -> Overview:
     """Reads for people, on Django's connection of this thread."""
     found: Overview = import_string(_of_vendor(OVERVIEWS, using))(DjangoSession(using), using)
     return found
-
-
-#: Asked for by every enqueue.
-_imported = cache(import_string)
 
 
 def _driver(using: str) -> str:

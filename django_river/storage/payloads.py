@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 
 def cancel_payload(job_id: int, queue: str) -> str:
@@ -10,6 +11,7 @@ def cancel_payload(job_id: int, queue: str) -> str:
     return json.dumps({"action": "cancel", "job_id": job_id, "queue": queue})
 
 
+@lru_cache(maxsize=4096)
 def insert_payload(queue: str) -> str:
     """Jobs became available in a queue."""
     return json.dumps({"queue": queue})

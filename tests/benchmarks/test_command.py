@@ -53,7 +53,9 @@ def test_scenarios_run_end_to_end(environ, tmp_path):
     ours = kept["burn-down"]["rounds"][0]["ours, sync"]
     assert ours["jobs/s"] > 0
     assert ours["WAL bytes/job"] > 100
-    assert 1 <= ours["connections"] <= 6
+    assert ours["RSS MB"] > 10
+    # So short a run may be over between two looks.
+    assert ours["connections"] <= 6
     assert "### bulk-enqueue" in page.read_text()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import (
@@ -15,12 +16,14 @@ from django.db import (
     connection,
     connections,
 )
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from django_river import storage
 from django_river.exceptions import ConfigError
 from django_river.models import Queue
 from django_river.storage.postgres import session as postgres_session
-from django_river.storage.sessions import DjangoSession
+from django_river.storage.sessions import DjangoSession, KeptCursor
 from tests.storage.steps import insert, row
 from tests.waiting import wait_until
 
@@ -300,6 +303,7 @@ class TestSqlite:
 
 
 def test_only_known_databases_can_hold_jobs(db, monkeypatch):
+    storage.for_caller.cache_clear()
     monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
 
     with pytest.raises(
@@ -313,3 +317,84 @@ def test_djangos_connection_joins_the_callers_transaction(django_store):
 
     assert django_store.session.in_transaction
     assert row(inserted).state == "available"
+
+
+class TestKeptCursor:
+    pytestmark = pytest.mark.postgres
+
+    def test_is_used_again(self, django_store):
+        kept = KeptCursor()
+
+        assert kept.on(connections["default"]) is kept.on(connections["default"])
+
+    def test_goes_with_its_connection(self, transactional_db):
+        kept = KeptCursor()
+        before = kept.on(connections["default"])
+        connection.close()
+
+        after = kept.on(connections["default"])
+
+        assert after is not before
+        after.execute("SELECT 1")
+
+    def test_goes_with_the_time_zone(self, db):
+        kept = KeptCursor()
+        before = kept.on(connections["default"])
+
+        with override_settings(TIME_ZONE="Asia/Tokyo", USE_TZ=False):
+            assert kept.on(connections["default"]) is not before
+
+    def test_belongs_to_one_thread(self, db):
+        kept = KeptCursor()
+        kept.on(connections["default"])
+        shared = connections["default"]
+        shared.inc_thread_sharing()
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                elsewhere = pool.submit(kept.on, shared).result()
+        finally:
+            shared.dec_thread_sharing()
+
+        assert elsewhere is not kept.on(connections["default"])
+
+    def test_is_not_for_another_threads_connection(self, db):
+        kept = KeptCursor()
+        kept.on(connections["default"])
+
+        with ThreadPoolExecutor(1) as pool, pytest.raises(DatabaseError, match="same thread"):
+            pool.submit(kept.on, connections["default"]).result()
+
+    def test_is_none_where_statements_are_logged(self, django_store):
+        insert(django_store)
+        with CaptureQueriesContext(connection) as queries:
+            insert(django_store)
+
+        assert len(queries) == 1
+
+    def test_is_none_where_cursors_are_replaced(self, django_store, monkeypatch):
+        opened = []
+        make = connection.cursor
+        monkeypatch.setattr(connection, "cursor", lambda *given: opened.append(given) or make(*given))
+
+        insert(django_store)
+
+        assert opened == [()]
+
+    def test_shows_its_statements_to_wrappers(self, django_store):
+        seen = []
+
+        def look(execute, sql, *more):
+            seen.append(sql)
+            return execute(sql, *more)
+
+        with connection.execute_wrapper(look):
+            insert(django_store)
+
+        assert len(seen) == 1
+
+    def test_raises_djangos_errors_and_goes_on(self, transactional_db):
+        session = DjangoSession("default")
+        with pytest.raises(ProgrammingError):
+            session.execute("SELECT * FROM nowhere", {})
+
+        assert session.execute("SELECT 1", {}) == [(1,)]
