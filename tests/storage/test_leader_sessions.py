@@ -78,7 +78,7 @@ class TestWatch:
         assert store.leader_watch().lease == lease
 
     def test_lets_the_leader_have_its_lock_back(self, store, lease, listener):
-        listener.close()
+        vanish(store)
         for _ in range(20):
             assert store.leader_watch().is_vanished
         with connection.cursor() as cursor:

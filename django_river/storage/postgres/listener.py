@@ -27,6 +27,8 @@ class PostgresListener:
         self._prefix = ""
         # Written when we connect; a byte sent into the one ends a wait on the other.
         self._alarm: tuple[socket.socket, socket.socket] | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._inbox: list[tuple[str, str]] = []
 
     def connect(self, topics: Collection[str]) -> bool:
         """Open and listen; ``False`` behind a transaction pooler, where LISTEN succeeds and nothing ever comes."""
@@ -42,12 +44,19 @@ class PostgresListener:
                 return False
             row = connection.execute("SELECT current_schema()").fetchone()
             self._prefix = f"{row[0] if row else 'public'}."
+            # What comes with the answer to a statement.
+            connection.add_notify_handler(lambda heard: self._keep(heard.channel, heard.payload))
+            self._inbox = []
             for topic in topics:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._prefix + topic)))
             # A new key each time: a connection that was cut in silence may hold the last one for hours.
             session = secrets.randbits(63)
             connection.execute("SELECT pg_advisory_lock(%s)", [session])
             self.session = session
+            # Not select(), which refuses what is opened after a thousand other files.
+            self._selector = selectors.DefaultSelector()
+            for source in (connection, self._alarm[0]):
+                self._selector.register(source, selectors.EVENT_READ)
             return True
 
     def wait(self, timeout: float) -> list[tuple[str, str]]:
@@ -56,18 +65,18 @@ class PostgresListener:
         After a silence the connection is asked whether it still lives, so that a dead one raises.
         """
         with django_errors():
-            connection, alarm = self._connection, self._alarm
-            if connection is None or alarm is None:
+            connection, alarm, selector = self._connection, self._alarm, self._selector
+            if connection is None or alarm is None or selector is None:
                 raise psycopg.OperationalError("the listener is not connected")
-            heard = list(connection.notifies(timeout=0))
+            heard = self._heard(connection)
             if not heard:
-                ready = _ready([connection, alarm[0]], timeout)
+                ready = [key.fileobj for key, _ in selector.select(timeout)]
                 if alarm[0] in ready:
                     alarm[0].recv(1024)
                 if not ready:
                     connection.execute("SELECT 1")
-                heard = list(connection.notifies(timeout=0))
-        return [(item.channel.removeprefix(self._prefix), item.payload) for item in heard]
+                heard = self._heard(connection)
+        return heard
 
     def interrupt(self) -> None:
         """Let a :meth:`wait` in another thread return now."""
@@ -81,15 +90,22 @@ class PostgresListener:
         self.session = None
         connection, self._connection = self._connection, None
         alarm, self._alarm = self._alarm, None
+        selector, self._selector = self._selector, None
+        if selector is not None:
+            selector.close()
         if connection is not None:
             connection.close()
         for end in alarm or ():
             end.close()
 
+    def _heard(self, connection: psycopg.Connection[tuple[Any, ...]]) -> list[tuple[str, str]]:
+        """What has come so far; without ``notifies()``, which takes longer to say "nothing" than a job to be claimed."""
+        connection.pgconn.consume_input()
+        encoding = connection.info.encoding
+        while (item := connection.pgconn.notifies()) is not None:
+            self._keep(item.relname.decode(encoding), item.extra.decode(encoding))
+        heard, self._inbox = self._inbox, []
+        return heard
 
-def _ready(sources: Collection[Any], timeout: float) -> list[Any]:
-    """Those that can be read from. Not ``select()``, which refuses what is opened after a thousand other files."""
-    with selectors.DefaultSelector() as selector:
-        for source in sources:
-            selector.register(source, selectors.EVENT_READ)
-        return [key.fileobj for key, _ in selector.select(timeout)]
+    def _keep(self, channel: str, payload: str) -> None:
+        self._inbox.append((channel.removeprefix(self._prefix), payload))
