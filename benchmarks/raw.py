@@ -34,10 +34,8 @@ def burn_down(jobs: int) -> dict[str, float]:
 
 
 def _claim(server: psycopg.Connection[Any]) -> list[int]:
-    demand = {
-        "client_id": CLIENT, "queues": ["default"], "limits": [BATCH], "limit": BATCH, "attempted_by_limit": 100,
-    }  # fmt: skip
-    return [row[0] for row in server.execute(SQL["job_fetch"], demand).fetchall()]
+    demand = {"client_id": CLIENT, "queue": "default", "limit": BATCH, "attempted_by_limit": 100}
+    return [row[0] for row in server.execute(SQL["job_fetch_of_queue"], demand).fetchall()]
 
 
 def copy(jobs: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -42,6 +43,8 @@ SQL = load("django_river.storage.postgres")
 COPY_FROM = 500
 #: Rows handed to COPY at once.
 COPY_ROWS = 1000
+#: Priority, when due, id.
+_BY_TURN = itemgetter(3, 9, 0)
 #: How often statements are tried that meet others: see :meth:`Driver._despite_races`.
 TRIES = 5
 
@@ -98,6 +101,8 @@ class Driver(LeadersDriver):
         return [ChangedJob(*row) for row in self._run("job_delete", ids=list(ids))]
 
     def job_fetch(self, client_id: str, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
+        if len(demands) == 1:
+            return self._fetch_of_queue(client_id, demands[0].queue, min(demands[0].limit, limit))
         rows = self._run(
             "job_fetch",
             client_id=client_id,
@@ -230,6 +235,17 @@ class Driver(LeadersDriver):
             )
             stored += [StoredState._make(row) for row in rows]
         return stored
+
+    def _fetch_of_queue(self, client_id: str, queue: str, limit: int) -> list[ClaimedJob]:
+        rows = self._run(
+            "job_fetch_of_queue",
+            client_id=client_id,
+            queue=queue,
+            limit=limit,
+            attempted_by_limit=ATTEMPTED_BY_LIMIT,
+        )
+        rows.sort(key=_BY_TURN)
+        return [ClaimedJob._make(row[:-1]) for row in rows]
 
     def _insert_now(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
         params = _params(job)
