@@ -30,7 +30,7 @@ class Maintenance:
 
     def begin(self, term: Term) -> None:
         """Start them."""
-        self.maintainer.start()
+        self.maintainer.start(term)
 
     def end(self) -> None:
         """Stop them."""

@@ -29,14 +29,14 @@ from django_river.jobs.context import CancelReason
 from django_river.jobs.registry import Registry
 from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import RENEWALS
-from django_river.maintenance.job_rescuer import JobRescuer
-from django_river.maintenance.job_scheduler import JobScheduler
 from django_river.maintenance.maintainer import Maintainer
+from django_river.maintenance.services import leader_services
 from django_river.names import queue_problem
 from django_river.notifier import Ears, Notifier
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
 from django_river.storage.base import ClientInfo
+from django_river.terms import Term
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
@@ -50,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 #: No statement of the worker's own may take longer than this, in seconds.
 STATEMENT_TIMEOUT = 10.0
-MAINTENANCE_TIMEOUT = 30.0
 #: How often queue states and cancels are polled, in seconds: with notifications arriving, and without.
 RECONCILE_LISTENING = 10.0
 RECONCILE_POLLING = 2.0
@@ -131,9 +130,7 @@ class Client:
         # Nothing that the keeper does may last so long that the lease is not renewed in time.
         patience = min(STATEMENT_TIMEOUT, config.leader_ttl / RENEWALS)
         self.keeper = Keeper(storage=storage.open_storage(self.using, timeout=patience))
-        self.maintainer = Maintainer(
-            storage=storage.open_storage(self.using, timeout=MAINTENANCE_TIMEOUT), services=self._maintenance
-        )
+        self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
             producers=[producer for producer in self.producers.values() if producer.is_leader_bound],
             attempts=self.attempts,
@@ -256,18 +253,12 @@ class Client:
         self._report = StopReport(interrupted=interrupted, unstored=len(self.attempts))
         return self._report
 
-    def _maintenance(self) -> Sequence[Service]:
-        services = (
-            JobScheduler(
-                storage=self.maintainer.storage, lock=self.maintainer.lock, on_available=self.fetcher.hint
-            ),
-            JobRescuer(
-                storage=self.maintainer.storage,
-                lock=self.maintainer.lock,
-                rescue_after=self.config.rescue_after,
-                client_timeout=self.config.client_timeout,
-                known_kinds=lambda: self.registry.kinds,
-            ),
+    def _maintenance(self, term: Term) -> Sequence[Service]:
+        services = leader_services(
+            term,
+            config=self.config,
+            known_kinds=lambda: self.registry.kinds,
+            on_available=self.fetcher.hint,
         )
         for service in services:
             # A leader without its services must not stay in office.
@@ -381,7 +372,7 @@ class Client:
         except DatabaseProblem as error:
             logger.warning("could not say good-bye to the database: %s", error)
         finally:
-            self.maintainer.close()
+            self.maintainer.stop()
             self.keeper.storage.close()
 
 

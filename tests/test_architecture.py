@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import global_settings
+from django.utils.module_loading import import_string
 
 import django_river
-from django_river.storage import DRIVERS
+from django_river.storage import DRIVERS, UPKEEPS
 from django_river.storage.base import Storage
+from django_river.storage.upkeep import Upkeep
 from tests.conftest import ROOT
 
 PACKAGE = Path(django_river.__file__).parent
@@ -129,6 +131,14 @@ def test_a_driver_names_the_operations_of_the_contract_and_no_others(path):
 
     assert driver.__abstractmethods__ == frozenset()
     assert public - {"default_poll_interval", "can_notify"} == Storage.__abstractmethods__
+
+
+@pytest.mark.parametrize("path", UPKEEPS.values())
+def test_maintenance_names_the_operations_of_the_contract_and_no_others(path):
+    upkeep = import_string(path)
+
+    assert upkeep.__abstractmethods__ == frozenset()
+    assert {name for name in vars(upkeep) if not name.startswith("_")} == Upkeep.__abstractmethods__
 
 
 def test_what_is_public_is_listed_once_and_exists():

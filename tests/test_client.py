@@ -545,7 +545,7 @@ class TestLeadership:
         leader.stop()
 
         wait_until(lambda: follower.elector.is_leader, 3)
-        assert "river-job-scheduler" in threads()
+        wait_until(lambda: "river-job-scheduler" in threads())
 
     def test_is_not_sought_again_because_of_our_own_resignation(self, build, monkeypatch):
         hurried = []
@@ -559,7 +559,7 @@ class TestLeadership:
 
     def test_lost_stops_the_services(self, run):
         client = run(can_lead=True)
-        wait_until(lambda: "river-job-scheduler" in threads())
+        wait_until(lambda: client.maintainer._running)
         Leader.objects.all().delete()
         LeaderFactory(leader_id="go-1")
         client.keeper.hurry("election")
@@ -665,3 +665,16 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
 
     monkeypatch.setattr(module.metadata, "version", missing)
     assert module._version() == "unknown"
+
+
+class TestMaintenance:
+    def test_ends_the_term_if_it_cannot_start(self, run, monkeypatch, caplog):
+        def refuse(*args, **kwargs):
+            raise OperationalError("too many connections")
+
+        monkeypatch.setattr("django_river.storage.open_upkeep", refuse)
+        client = run(can_lead=True)
+
+        wait_until(lambda: "cannot do what a leader has to" in caplog.text)
+        wait_until(lambda: not client.elector.is_leader and not Leader.objects.exists())
+        assert "river-job-scheduler" not in threads()

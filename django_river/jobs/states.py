@@ -64,9 +64,9 @@ TRANSITIONS: dict[tuple[State | None, State | None], str] = {
     (State.PENDING, None): "delete",
     (State.RETRYABLE, None): "delete",
     (State.SCHEDULED, None): "delete",
-    (State.CANCELLED, None): "delete",
-    (State.COMPLETED, None): "delete",
-    (State.DISCARDED, None): "delete",
+    (State.CANCELLED, None): "delete, kept long enough",
+    (State.COMPLETED, None): "delete, kept long enough",
+    (State.DISCARDED, None): "delete, kept long enough",
 }
 
 

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from threading import Lock
 
-from django_river.service import Service
-from django_river.storage.base import Storage
+from django_river.maintenance.chore import Chore
+from django_river.storage.upkeep import Upkeep
 
-#: Jobs moved in one statement.
-BATCH = 1000
-#: A job that is scheduled while we wait for a later one is found after this many seconds at most.
+#: A job that is scheduled while we wait for a later one is found after this many seconds at most …
 LONGEST_WAIT = 1.0
+#: … and after this many, for a minute, once a job has come that was due before we looked again.
+ATTENTIVE_WAIT = 0.025
+ATTENTIVE_SECONDS = 60.0
 #: Our clock and the database's may tick a little apart.
 SHORTEST_WAIT = 0.005
 #: What is due and cannot be moved is held by somebody's transaction.
 FRUITLESS_WAIT = 0.1
 
 
-class JobScheduler(Service):
-    """Wakes when the next job is due, not by a fixed scan."""
+class JobScheduler(Chore):
+    """Wakes when the next job is due, not by a fixed scan. Has a connection of its own: nobody's batch delays it."""
 
     def __init__(
-        self, *, storage: Storage, lock: Lock, on_available: Callable[[Collection[str]], None]
+        self, *, upkeep: Upkeep, lock: Lock, on_available: Callable[[Collection[str]], None]
     ) -> None:
-        super().__init__("job-scheduler")
-        self.storage = storage
-        self.lock = lock
+        super().__init__("job-scheduler", upkeep=upkeep, lock=lock)
         self.on_available = on_available
 
-    def step(self) -> float:
-        with self.lock:
-            return self.run_once()
+        # Whether we were waiting: then what is late now was asked for at short notice.
+        self._is_waiting = False
+        self._attentive_until = 0.0
 
     def run_once(self) -> float:
         """Move what is due; answer in how many seconds more will be."""
-        due_in = self.storage.job_seconds_until_due()
+        due_in = self.upkeep.job_seconds_until_due()
+        now = time.monotonic()
         if due_in is None or due_in > 0:
-            return LONGEST_WAIT if due_in is None else min(LONGEST_WAIT, max(SHORTEST_WAIT, due_in))
-        moved = self.storage.job_schedule(BATCH)
+            self._is_waiting = True
+            longest = ATTENTIVE_WAIT if now < self._attentive_until else LONGEST_WAIT
+            return longest if due_in is None else min(longest, max(SHORTEST_WAIT, due_in))
+        if self._is_waiting and due_in < -ATTENTIVE_WAIT:
+            self._attentive_until = now + ATTENTIVE_SECONDS
+        self._is_waiting = False
+        return 0.0 if self._move() else FRUITLESS_WAIT
+
+    def _move(self) -> bool:
+        with self.batch.timed():
+            moved = self.upkeep.job_schedule(self.batch.size)
+            self.batch.taken = sum(count for _, count in moved)
         if moved:
             self.on_available([queue for queue, _ in moved])
-        return 0.0 if moved else FRUITLESS_WAIT
+        return bool(moved)

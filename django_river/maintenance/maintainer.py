@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from threading import Lock
 
 from django_river.service import Service
-from django_river.storage.base import Storage
+from django_river.terms import Term
 
 
 class Maintainer:
-    """All maintenance services of this client. They share one connection, each step under :attr:`lock`."""
+    """All maintenance services of this client, made anew for each term. Used by one thread, the steward's."""
 
-    def __init__(self, *, storage: Storage, services: Callable[[], Sequence[Service]]) -> None:
-        self.storage = storage
+    def __init__(self, *, services: Callable[[Term], Sequence[Service]]) -> None:
         self.services = services
-        #: Outlives the terms: a service of the last one may still be in a statement when the next ones start.
-        self.lock = Lock()
 
         self._running: Sequence[Service] = ()
 
-    def start(self) -> None:
-        """Start all services, each anew."""
+    def start(self, term: Term) -> None:
+        """Start all services for this term. Raises what any of them raises, and then none runs."""
         self.stop()
-        self._running = self.services()
-        for service in self._running:
-            service.start()
+        self._running = self.services(term)
+        try:
+            for service in self._running:
+                service.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Stop them; safe twice."""
-        running, self._running = self._running, ()
-        for service in running:
-            service.stop(timeout)
+        """Stop them all within so many seconds; safe twice.
 
-    def close(self) -> None:
-        """Stop, and close the connection."""
-        self.stop()
-        self.storage.close()
+        One that is in the middle of a statement for longer ends after it; what it writes then does not count.
+        """
+        running, self._running = self._running, ()
+        give_up_at = time.monotonic() + timeout
+        for service in running:
+            # All are asked first, so that they end at the same time.
+            service.stop(0)
+        for service in running:
+            service.stop(max(0.0, give_up_at - time.monotonic()))

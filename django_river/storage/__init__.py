@@ -13,13 +13,19 @@ from django_river.exceptions import ConfigError
 from django_river.storage.sessions import DjangoSession
 
 if TYPE_CHECKING:
-    from django_river.storage.base import Listener, Storage
+    from django_river.storage.base import Listener, Session, Storage
     from django_river.storage.overview import Overview
+    from django_river.storage.upkeep import Upkeep
+    from django_river.terms import Term
 
 #: Drivers by vendor, as dotted paths: a site that uses one database imports the code of one.
 DRIVERS = {
     "postgresql": "django_river.storage.postgres.driver",
     "sqlite": "django_river.storage.sqlite.driver",
+}
+UPKEEPS = {
+    "postgresql": "django_river.storage.postgres.upkeep.PostgresUpkeep",
+    "sqlite": "django_river.storage.sqlite.upkeep.SqliteUpkeep",
 }
 OVERVIEWS = {
     "postgresql": "django_river.storage.postgres.overview.PostgresOverview",
@@ -47,6 +53,17 @@ def open_listener(using: str) -> Listener | None:
     """A connection that hears notifications, or ``None`` where the database has none."""
     listener: Listener | None = import_string(f"{_driver(using)}.open_listener")(using)
     return listener
+
+
+def open_upkeep(using: str, *, term: Term, timeout: float) -> Upkeep:
+    """Maintenance in the name of a term, on a connection of its own as :func:`open_storage` has it."""
+    return upkeep_on(open_storage(using, timeout=timeout).session, using, term=term)
+
+
+def upkeep_on(session: Session, using: str, *, term: Term | None = None) -> Upkeep:
+    """Maintenance on a session that is there already."""
+    upkeep: Upkeep = import_string(_of_vendor(UPKEEPS, using))(session, term)
+    return upkeep
 
 
 def for_people(using: str) -> Overview:

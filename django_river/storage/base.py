@@ -136,15 +136,6 @@ class ChangedJob(NamedTuple):
     changed: bool
 
 
-class RescuedJob(NamedTuple):
-    """A row that the rescuer took from a client that is gone."""
-
-    id: int
-    kind: str
-    queue: str
-    state: str
-
-
 class QueueState(NamedTuple):
     """A queue's row, as clients need it."""
 
@@ -190,6 +181,10 @@ class Session(Protocol):
     @property
     def in_transaction(self) -> bool:
         """Whether statements wait for somebody's commit."""
+        ...
+
+    def cancel(self) -> None:
+        """End the statement that another thread is waiting for; it gets an error. For connections of our own."""
         ...
 
     def close(self) -> None:
@@ -295,28 +290,11 @@ class Storage(Leaders):
         """Hand back what this client has claimed without knowing it: the answer to a fetch was lost on the way."""
 
     @abstractmethod
-    def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
-    ) -> list[RescuedJob]:
-        """Make jobs retry that have been running for ``rescue_after`` and whose client does not live.
-
-        A job at its last attempt is discarded if its kind is known, and left alone if not.
-        """
-
-    @abstractmethod
     def job_retry(self, ids: Sequence[int]) -> list[ChangedJob]:
         """Make jobs available now, with an attempt more if they have none left.
 
         ``changed`` is false for running jobs, and for those whose unique key another job has taken.
         """
-
-    @abstractmethod
-    def job_schedule(self, limit: int) -> list[tuple[str, int]]:
-        """Make due scheduled and retryable jobs available; answers (queue, count). Discards those whose key is taken."""
-
-    @abstractmethod
-    def job_seconds_until_due(self) -> float | None:
-        """Seconds until the next scheduled or retryable job is due; negative if it is, ``None`` without any."""
 
     @abstractmethod
     def job_set_state_many(self, client_id: str, changes: Sequence[JobSetState]) -> list[StoredState]:

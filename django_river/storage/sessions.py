@@ -41,6 +41,9 @@ class DjangoSession:
         connection = connections[self.using]
         return connection.in_atomic_block or not connection.get_autocommit()
 
+    def cancel(self) -> None:
+        """Leave the statement to whoever runs it."""
+
     def close(self) -> None:
         """Leave the connection to Django."""
 

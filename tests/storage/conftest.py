@@ -8,6 +8,9 @@ import pytest
 
 from django_river import storage
 from django_river.storage.base import Storage
+from django_river.storage.upkeep import Upkeep
+from django_river.terms import Term
+from tests.storage.steps import begin_term
 
 
 @pytest.fixture
@@ -38,3 +41,15 @@ def any_store(using: str, request: pytest.FixtureRequest) -> Iterator[Storage]:
 def django_store(db: None) -> Storage:
     """Storage on Django's connection, inside the transaction of the test."""
     return storage.for_caller("default")
+
+
+@pytest.fixture
+def term(store: Storage) -> Term:
+    """A term that lasts."""
+    return begin_term(store)
+
+
+@pytest.fixture
+def upkeep(store: Storage, term: Term, using: str) -> Upkeep:
+    """Maintenance in the name of that term, on the connection of ``store``."""
+    return storage.upkeep_on(store.session, using, term=term)

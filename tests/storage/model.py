@@ -118,6 +118,13 @@ class Model:
                 row.state = State.AVAILABLE
         return len(rows) - len(losers)
 
+    def clean(self, state: State) -> int:
+        """Delete the jobs that ended so; how many there were."""
+        over = [row.id for row in self.rows.values() if row.state is state]
+        for id in over:
+            del self.rows[id]
+        return len(over)
+
     def rescue(self, *, alive: set[str], known: bool) -> set[int]:
         lost = [
             row

@@ -9,6 +9,7 @@ from django_river.jobs.states import State, bit_mask
 from django_river.jobs.unique import DEFAULT_STATES
 from django_river.models import Job
 from django_river.storage.base import ClaimedJob, Demand, InsertedJob, JobInsert, JobSetState, Storage
+from django_river.terms import Term
 
 ME = "host-1-a"
 OTHER = "host-2-b"
@@ -54,6 +55,13 @@ def settle(store: Storage, job: ClaimedJob, state: State = State.COMPLETED, **gi
 
 def row(job: Any) -> Job:
     return Job.objects.get(pk=job if isinstance(job, int) else job.id)
+
+
+def begin_term(store: Storage, client_id: str = ME) -> Term:
+    """Be elected, for as long as a test takes."""
+    elected = store.leader_elect(client_id, HOUR)
+    assert elected is not None
+    return elected.term
 
 
 def make_due(*jobs: Any) -> None:

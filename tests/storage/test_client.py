@@ -65,3 +65,20 @@ def test_a_client_that_has_stopped_is_taken_away(store):
     store.client_delete(ME)
 
     assert [client.id for client in Client.objects.all()] == [other.id]
+
+
+class TestClean:
+    def clean(self, upkeep, limit=10):
+        return upkeep.client_clean(gone_for=timedelta(minutes=30), limit=limit)
+
+    def test_takes_away_those_that_have_long_been_silent(self, upkeep):
+        stale, fresh = ClientFactory(stale=True), ClientFactory()
+
+        assert self.clean(upkeep) == [stale.id]
+        assert [client.id for client in Client.objects.all()] == [fresh.id]
+
+    def test_is_bounded(self, upkeep):
+        for _ in range(3):
+            ClientFactory(stale=True)
+
+        assert [len(self.clean(upkeep, limit=2)) for _ in range(3)] == [2, 1, 0]

@@ -262,12 +262,12 @@ def test_a_batch_is_written_as_a_whole_or_not_at_all(store):
     assert [row(job).state for job in jobs] == ["running", "running"]
 
 
-def test_a_snoozed_job_is_found_when_its_time_has_come(store):
+def test_a_snoozed_job_is_found_when_its_time_has_come(store, upkeep):
     job = run(store)
     settle(store, job, State.SCHEDULED, delay=HOUR, give_attempt_back=True)
     make_due(job)
 
-    store.job_schedule(10)
+    upkeep.job_schedule(10)
 
     (again,) = claim(store)
     assert (again.id, again.attempt) == (job.id, 1)

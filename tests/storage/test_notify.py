@@ -80,12 +80,12 @@ class TestWhatIsSaid:
         assert len(ran) == 1
         assert heard() == [(TOPIC_INSERT, {"queue": "quo'ted\""})]
 
-    def test_of_scheduled_jobs(self, store, heard):
+    def test_of_scheduled_jobs(self, store, upkeep, heard):
         jobs = [insert(store, queue=queue, delay=HOUR) for queue in "aab"]
         make_due(*jobs)
 
-        store.job_schedule(10)
-        store.job_schedule(10)
+        upkeep.job_schedule(10)
+        upkeep.job_schedule(10)
 
         assert sorted(heard(), key=str) == [(TOPIC_INSERT, {"queue": "a"}), (TOPIC_INSERT, {"queue": "b"})]
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.db import connection
 from django_river.jobs.states import State, bit_mask
 from django_river.jobs.unique import DEFAULT_STATES
 from django_river.storage.base import Demand, JobSetState, Session, Storage
+from django_river.storage.upkeep import Retention, Upkeep
 from tests.storage.steps import HOUR, ME, new, unique
 
 #: Postgres plans by what it knows of a table's size and contents; SQLite knows neither, so there a few will do.
@@ -21,11 +23,19 @@ ROWS = 1_000_000
 SQLITE_ROWS = 20_000
 QUEUES = 1800
 #: Half of the jobs are over, as in a table that is cleaned once a day.
-STATES = ["completed"] * 10 + ["available"] * 4 + ["running"] * 3 + ["scheduled"] * 2 + ["retryable"]
+STATES = (
+    ["completed"] * 9
+    + ["discarded"]
+    + ["available"] * 4
+    + ["running"] * 3
+    + ["scheduled"] * 2
+    + ["retryable"]
+)
 
 FETCH = "django_river_job_fetch_idx"
 DUE = "django_river_job_due_idx"
 RUNNING = "django_river_job_running_idx"
+FAILED = "django_river_job_failed_idx"
 UNIQUE = "river_job_unique_idx"
 PRIMARY = "river_job_pkey"
 ROWID = "INTEGER PRIMARY KEY"
@@ -53,10 +63,7 @@ STATEMENTS = {
         lambda s, ids: s.job_set_state_many(ME, _results(ids[:1], error=b"{}")),
         {RUNNING, PRIMARY, ROWID},
     ),
-    "schedule": (lambda s, ids: s.job_schedule(1000), {DUE}),
-    "rescue": (lambda s, ids: _rescue(s), {RUNNING}),
     "release unknown": (lambda s, ids: s.job_release_unknown(ME, ids), {RUNNING}),
-    "until due": (lambda s, ids: s.job_seconds_until_due(), {DUE}),
     "has due": (lambda s, ids: s.job_has_due(["none", "q1"]), {FETCH}),
     "has due later": (lambda s, ids: s.job_has_due(["none"]), {DUE}),
     "cancel asked": (lambda s, ids: s.job_cancel_asked(ids), {RUNNING, PRIMARY, ROWID}),
@@ -74,8 +81,27 @@ def _results(ids: list[int], **given: object) -> list[JobSetState]:
     return [JobSetState(id=id, attempt=1, state=State.COMPLETED, **given) for id in ids]
 
 
-def _rescue(store: Storage) -> object:
-    return store.job_rescue(rescue_after=HOUR, client_timeout=HOUR, known_kinds=["k"], limit=1000)
+def _rescue(upkeep: Upkeep) -> object:
+    return upkeep.job_rescue(rescue_after=HOUR, client_timeout=HOUR, known_kinds=["k"], limit=1000)
+
+
+def _clean(upkeep: Upkeep, state: State) -> object:
+    retention = Retention(state=state, kept_for=HOUR, queues=("q3",))
+    return upkeep.job_clean(retention, after=99, span=9999, slack=HOUR, limit=1000)
+
+
+#: The same for what the leader does.
+UPKEEP = {
+    "schedule": (lambda u: u.job_schedule(1000), {DUE}),
+    "schedule without a leader": (lambda u: u.job_schedule_vacant(["q1"], 1000), {DUE}),
+    "until due": (lambda u: u.job_seconds_until_due(), {DUE}),
+    "rescue": (_rescue, {RUNNING}),
+    "clean completed": (lambda u: _clean(u, State.COMPLETED), {PRIMARY, ROWID}),
+    "clean discarded": (lambda u: _clean(u, State.DISCARDED), {FAILED}),
+    "idle queues": (lambda u: u.queue_idle(untouched_for=HOUR, keep=["q1"], limit=9), {FETCH}),
+    "clean queues": (lambda u: u.queue_clean(["q1", "none"], untouched_for=HOUR), {FETCH}),
+    "search queues": (lambda u: u.queue_search(["q1", "none"], after=99, limit=999), {PRIMARY, ROWID}),
+}
 
 
 def _fill(store: Storage) -> None:
@@ -94,7 +120,7 @@ def _fill(store: Storage) -> None:
                 ELSE moment END,
             CASE WHEN state <> 'available' THEN moment END,
             CASE WHEN state <> 'available' THEN ARRAY[%(client_id)s] END,
-            CASE WHEN state = 'completed' THEN moment END,
+            CASE WHEN state IN ('completed', 'discarded') THEN moment END,
             CASE WHEN number %% 9 = 0 THEN rpad(number::text, 32, '.')::bytea END,
             CASE WHEN number %% 9 = 0 THEN %(mask)s::int::bit(8) END
         FROM generate_series(1, %(rows)s) AS row (number)
@@ -123,7 +149,7 @@ def _fill_sqlite(store: Storage) -> None:
         store.session.execute(
             f"UPDATE river_job SET state = '{state}', attempt = {state != 'available'}, "
             f"attempted_at = created_at, attempted_by = '[\"{ME}\"]', "
-            f"finalized_at = {'created_at' if state == 'completed' else 'NULL'} "
+            f"finalized_at = {'created_at' if state in ('completed', 'discarded') else 'NULL'} "
             f"WHERE id BETWEEN {ids[0]} AND {ids[-1]}",
             {},
         )
@@ -180,14 +206,17 @@ def _steps(store: Storage, monkeypatch: pytest.MonkeyPatch, run: Callable[[], ob
     return plans.steps
 
 
-def test_no_statement_reads_the_table(store, monkeypatch):
+def test_no_statement_reads_the_table(store, upkeep, monkeypatch):
     _fill(store)
+    store.queue_touch([f"old{number}" for number in range(5)])
     # As many as a busy client has, of all ages.
     rows = store.session.execute("SELECT id FROM river_job WHERE state = 'running' ORDER BY id", {})
     ids = [id for (id,) in rows][:: len(rows) // 500]
 
-    for name, (run, indexes) in STATEMENTS.items():
-        steps = _steps(store, monkeypatch, lambda run=run: run(store, ids))
+    own = {name: (partial(run, store, ids), indexes) for name, (run, indexes) in STATEMENTS.items()}
+    leaders = {name: (partial(run, upkeep), indexes) for name, (run, indexes) in UPKEEP.items()}
+    for name, (run, indexes) in (own | leaders).items():
+        steps = _steps(store, monkeypatch, run)
 
         assert not [step for step in steps if SCAN.match(step)], name
         assert any(index in step for step in steps for index in indexes), (name, steps)

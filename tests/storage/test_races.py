@@ -51,16 +51,12 @@ class TestInsert:
         assert Job.objects.count() == 1
 
 
-@pytest.mark.parametrize("statement", ["job_retry", "job_schedule"])
 class TestLoser:
     @pytest.fixture
     def job(self):
         return JobFactory(discarded=True)
 
-    def call(self, store, statement, job):
-        return store.job_retry([job.id]) if statement == "job_retry" else store.job_schedule(10)
-
-    def test_is_looked_for_again_when_a_key_was_taken_meanwhile(self, store, before, job, statement):
+    def test_is_looked_for_again_when_a_key_was_taken_meanwhile(self, store, before, job):
         tries = []
 
         def taken_once():
@@ -68,21 +64,21 @@ class TestLoser:
             if len(tries) == 1:
                 raise IntegrityError("taken")
 
-        before(statement, taken_once)
+        before("job_retry", taken_once)
 
-        self.call(store, statement, job)
+        store.job_retry([job.id])
         assert len(tries) == 2
 
-    def test_is_not_looked_for_forever(self, store, before, job, statement):
+    def test_is_not_looked_for_forever(self, store, before, job):
         tries = []
 
         def always_taken():
             tries.append(1)
             raise IntegrityError("taken")
 
-        before(statement, always_taken)
+        before("job_retry", always_taken)
 
         with pytest.raises(IntegrityError, match="taken"):
-            self.call(store, statement, job)
+            store.job_retry([job.id])
         assert len(tries) == TRIES
         assert not store.session.in_transaction

@@ -20,6 +20,7 @@ from django_river.jobs.states import FINAL, TRANSITIONS, State, bit_mask
 from django_river.jobs.unique import DEFAULT_STATES, REQUIRED_STATES
 from django_river.models import Client, Job
 from django_river.storage.base import ClaimedJob, ClientInfo, JobSetState, Storage
+from django_river.storage.upkeep import Retention, Upkeep
 from tests.storage.model import Model, Row
 from tests.storage.steps import HOUR, ME, OTHER, WITHOUT_RETRYABLE, claim, insert
 
@@ -55,6 +56,7 @@ class JobTable(RuleBasedStateMachine):
     """Each rule is one call of storage, checked for its answer; the invariants compare the tables."""
 
     store: Storage
+    upkeep: Upkeep
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,15 +155,24 @@ class JobTable(RuleBasedStateMachine):
             Job.objects.filter(pk__in=due).order_by("scheduled_at", "id").values_list("id", flat=True)[:limit]
         )
 
-        moved = self.store.job_schedule(limit)
+        moved = self.upkeep.job_schedule(limit)
 
         assert sum(count for _, count in moved) == self.model.schedule(page)
+
+    @rule(state=st.sampled_from(sorted(FINAL)))
+    def clean(self, state: State) -> None:
+        """As if all had been kept for long enough."""
+        retention = Retention(state=state, kept_for=NOW)
+
+        page = self.upkeep.job_clean(retention, after=0, span=10**12, slack=NOW, limit=100)
+
+        assert page.deleted == self.model.clean(state)
 
     @rule(known=st.booleans())
     def rescue(self, known: bool) -> None:
         kinds = ["tests.work"] if known else []
 
-        rescued = self.store.job_rescue(rescue_after=NOW, client_timeout=HOUR, known_kinds=kinds, limit=100)
+        rescued = self.upkeep.job_rescue(rescue_after=NOW, client_timeout=HOUR, known_kinds=kinds, limit=100)
 
         assert {job.id for job in rescued} == self.model.rescue(alive=self.alive, known=known)
 
@@ -238,8 +249,8 @@ def _expected(row: Row) -> dict[str, Any]:
     }
 
 
-def test_storage_behaves_as_the_model(store):
-    machine = type("JobTable", (JobTable,), {"store": store})
+def test_storage_behaves_as_the_model(store, upkeep):
+    machine = type("JobTable", (JobTable,), {"store": store, "upkeep": upkeep})
 
     run_state_machine_as_test(
         machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)

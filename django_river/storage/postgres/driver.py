@@ -26,7 +26,6 @@ from django_river.storage.base import (
     JobInsert,
     JobSetState,
     QueueState,
-    RescuedJob,
     StoredState,
 )
 from django_river.storage.payloads import cancel_payload, insert_payload, queue_payload
@@ -138,18 +137,6 @@ class Driver(LeadersDriver):
         rows = self._run("job_release_unknown", client_id=client_id, known_ids=list(known_ids))
         return [id for (id,) in rows]
 
-    def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
-    ) -> list[RescuedJob]:
-        rows = self._run(
-            "job_rescue",
-            rescue_after=rescue_after,
-            client_timeout=client_timeout,
-            known_kinds=list(known_kinds),
-            limit=limit,
-        )
-        return [RescuedJob(*row) for row in rows]
-
     def job_retry(self, ids: Sequence[int]) -> list[ChangedJob]:
         def attempt() -> list[ChangedJob]:
             jobs = [ChangedJob(*row) for row in self._run("job_retry", ids=list(ids))]
@@ -159,19 +146,6 @@ class Driver(LeadersDriver):
             return jobs
 
         return self._despite_races(attempt)
-
-    def job_schedule(self, limit: int) -> list[tuple[str, int]]:
-        def attempt() -> list[tuple[str, int]]:
-            moved = [(queue, count) for queue, count in self._run("job_schedule", limit=limit)]
-            if moved:
-                self.notify_many(TOPIC_INSERT, [insert_payload(queue) for queue, _ in moved])
-            return moved
-
-        return self._despite_races(attempt)
-
-    def job_seconds_until_due(self) -> float | None:
-        seconds: float | None = self._run("job_seconds_until_due")[0][0]
-        return seconds
 
     def job_set_state_many(self, client_id: str, changes: Sequence[JobSetState]) -> list[StoredState]:
         plain: dict[int, list[int]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 10
+CANCEL_TIMEOUT = 2
 #: A network that is cut in silence is noticed in about this many seconds.
 NETWORK_TIMEOUT = 10
 
@@ -98,8 +99,12 @@ class PostgresSession:
             connection = self._connected()
             with connection.transaction():
                 if self._pooled and not self._depth:
-                    # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction.
-                    connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
+                    # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction. One that
+                    # we leave open, because we are stopped or cut off in it, must not hold its locks for ever.
+                    connection.execute(
+                        f"SET LOCAL statement_timeout = {self._timeout_ms}; "
+                        f"SET LOCAL idle_in_transaction_session_timeout = {self._timeout_ms}"
+                    )
                 self._depth += 1
                 try:
                     yield
@@ -111,6 +116,13 @@ class PostgresSession:
         """Whether a transaction of ours is open."""
         status = psycopg.pq.TransactionStatus.IDLE
         return self._connection is not None and self._connection.info.transaction_status != status
+
+    def cancel(self) -> None:
+        """End the statement that is at work; from any thread. A network that is away ends it, too, in time."""
+        connection = self._connection
+        if connection is not None and not connection.closed:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_TIMEOUT)
 
     def close(self) -> None:
         """Close the connection; a later statement opens another."""

@@ -20,7 +20,6 @@ from django_river.storage.base import (
     JobInsert,
     JobSetState,
     QueueState,
-    RescuedJob,
     StoredState,
 )
 from django_river.storage.sqlite.leaders import LeadersDriver
@@ -119,19 +118,6 @@ class Driver(LeadersDriver):
         rows = self._run("job_release_unknown", client_id=client_id, known_ids=json.dumps(list(known_ids)))
         return [id for (id,) in rows]
 
-    def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
-    ) -> list[RescuedJob]:
-        now = datetime.now(UTC)
-        rows = self._run(
-            "job_rescue",
-            lost_before=_text(now - rescue_after),
-            alive_after=_text(now - client_timeout),
-            known_kinds=json.dumps(list(known_kinds)),
-            limit=limit,
-        )
-        return [RescuedJob(*row) for row in rows]
-
     def job_retry(self, ids: Sequence[int]) -> list[ChangedJob]:
         with self.session.atomic():
             before = self._run("job_states", ids=json.dumps(list(ids)))
@@ -140,22 +126,6 @@ class Driver(LeadersDriver):
             ChangedJob(id, queue, "available" if id in changed else state, id in changed)
             for id, queue, state in before
         ]
-
-    def job_schedule(self, limit: int) -> list[tuple[str, int]]:
-        if not self._run("job_due", limit=1):
-            return []
-        moved: dict[str, int] = {}
-        with self.session.atomic():
-            for id, queue in self._run("job_due", limit=limit):
-                if self._run("job_make_available", id=id):
-                    moved[queue] = moved.get(queue, 0) + 1
-                else:
-                    self._run("job_discard_conflicting", id=id)
-        return list(moved.items())
-
-    def job_seconds_until_due(self) -> float | None:
-        ((due_at,),) = self._run("job_seconds_until_due")
-        return None if due_at is None else (_moment(due_at) - datetime.now(UTC)).total_seconds()
 
     def job_set_state_many(self, client_id: str, changes: Sequence[JobSetState]) -> list[StoredState]:
         plain: dict[int, list[int]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,6 +58,14 @@ class SqliteSession:
     def in_transaction(self) -> bool:
         """Whether a transaction of ours is open."""
         return self._connection is not None and self._connection.in_transaction
+
+    def cancel(self) -> None:
+        """End the statement that is at work; from any thread."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(sqlite3.ProgrammingError):
+                # Closed meanwhile.
+                connection.interrupt()
 
     def close(self) -> None:
         """Close the connection; a later statement opens another."""

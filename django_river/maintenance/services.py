@@ -1,0 +1,56 @@
+"""Which services a term has, and which of them share a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from functools import partial
+from threading import Lock
+
+from django_river import storage
+from django_river.conf import Config
+from django_river.maintenance.chore import Chore
+from django_river.maintenance.job_rescuer import JobRescuer
+from django_river.maintenance.job_scheduler import JobScheduler
+from django_river.storage.upkeep import TermOver, Upkeep
+from django_river.terms import Term
+
+#: No statement of a service may take longer than this, in seconds.
+TIMEOUT = 10.0
+
+
+def leader_services(
+    term: Term,
+    *,
+    config: Config,
+    known_kinds: Callable[[], list[str]],
+    on_available: Callable[[Collection[str]], None],
+) -> Sequence[Chore]:
+    """All services of a term, ready to be started.
+
+    Raises Django's database errors if they could not reach the database, and :class:`TermOver` if it knows of no such
+    term: a leader whose services cannot work must not stay in office.
+    """
+    open_upkeep = partial(storage.open_upkeep, config.database, term=term)
+    urgent, patient = open_upkeep(timeout=TIMEOUT), open_upkeep(timeout=TIMEOUT)
+    with ExitStack() as on_error:
+        for upkeep in (urgent, patient):
+            on_error.callback(upkeep.close)
+            _check(upkeep)
+        on_error.pop_all()
+    lock = Lock()
+    return [
+        JobScheduler(upkeep=urgent, lock=Lock(), on_available=on_available),
+        JobRescuer(
+            upkeep=patient,
+            lock=lock,
+            rescue_after=config.rescue_after,
+            client_timeout=config.client_timeout,
+            known_kinds=known_kinds,
+        ),
+    ]
+
+
+def _check(upkeep: Upkeep) -> None:
+    if not upkeep.leader_lasts():
+        raise TermOver(f"the database knows of no such term: {upkeep.term}")

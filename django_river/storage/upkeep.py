@@ -1,0 +1,175 @@
+"""What the leader does to the tables: the contract that each database fulfils.
+
+Every statement that writes carries the :class:`~django_river.terms.Term` in whose name it is run, and changes
+nothing once that term is over: a former leader that was frozen, cut off or slow may wake up in the middle of it. While
+such a statement is at work no other term begins (docs: adr/0010).
+
+Batches are the caller's choice (``limit``); none waits for a row that somebody else holds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import time, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from django_river.jobs.states import State
+from django_river.storage.base import Session
+
+if TYPE_CHECKING:
+    from django_river.terms import Term
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """For how long finished jobs are kept: those of one state, in some queues or in all others."""
+
+    state: State
+    kept_for: timedelta
+    queues: tuple[str, ...] = ()
+    #: Whether ``queues`` are those that this is *not* about.
+    is_for_others: bool = True
+
+
+class CleanedPage(NamedTuple):
+    """What :meth:`Upkeep.job_clean` found among the next jobs."""
+
+    examined: int
+    deleted: int
+    #: From where to go on; ``None`` if no job was old enough to be passed.
+    passed_id: int | None
+    #: Whether the jobs behind this page may be old enough, too.
+    has_more: bool
+
+
+class QueuePage(NamedTuple):
+    """What :meth:`Upkeep.queue_search` found among the next jobs."""
+
+    #: Those of the queues that have a job there.
+    found: list[str]
+    #: The last job of the page; ``None`` if there are no more.
+    last_id: int | None
+
+
+class RescuedJob(NamedTuple):
+    """A row that the rescuer took from a client that is gone."""
+
+    id: int
+    kind: str
+    queue: str
+    state: str
+
+
+class TermOver(Exception):
+    """A term is not in force, or not any more."""
+
+
+class Upkeep(ABC):
+    """Maintenance in the name of one term. One object per session; not for use by two threads at once.
+
+    ``term`` is ``None`` for a client that stands in while nobody leads: then only the reads work, and
+    :meth:`job_schedule_vacant`.
+    """
+
+    def __init__(self, session: Session, term: Term | None) -> None:
+        self.session = session
+        self.term = term
+
+    def close(self) -> None:
+        """Close the session; a later statement opens it again."""
+        self.session.close()
+
+    def cancel(self) -> None:
+        """End the statement that is at work, if there is one, with an error; from any thread."""
+        self.session.cancel()
+
+    # Clients
+
+    @abstractmethod
+    def client_clean(self, *, gone_for: timedelta, limit: int) -> list[str]:
+        """Delete the rows of clients whose last heartbeat is older; their ids."""
+
+    # Indexes of the job table
+
+    @abstractmethod
+    def index_drop(self, name: str) -> None:
+        """Drop an index, without blocking anybody."""
+
+    @abstractmethod
+    def index_leftovers(self) -> list[str]:
+        """Indexes that a rebuilding left behind half-done, unless one is at work."""
+
+    @abstractmethod
+    def index_list(self) -> list[str]:
+        """All usable indexes of the job table; none where they cannot be rebuilt without blocking others."""
+
+    @abstractmethod
+    def index_rebuild(self, name: str) -> None:
+        """Build an index anew, without blocking anybody. Takes as long as it takes."""
+
+    @abstractmethod
+    def index_seconds_until(self, at: time) -> float:
+        """Seconds until this time of day comes next, in UTC, by the database's clock."""
+
+    # Jobs
+
+    @abstractmethod
+    def job_clean(
+        self, retention: Retention, *, after: int, span: int, slack: timedelta, limit: int
+    ) -> CleanedPage:
+        """Look at no more than ``limit`` of the ``span`` ids that follow ``after``; delete jobs that are kept no longer.
+
+        Jobs count as old enough to be passed when they were created ``slack`` before what retention looks back to. The
+        span bounds the work: where jobs have been deleted, the index may hold their ids for as long as somebody has a
+        transaction open.
+        """
+
+    @abstractmethod
+    def job_rescue(
+        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
+    ) -> list[RescuedJob]:
+        """Make jobs retry that have been running for ``rescue_after`` and whose client does not live.
+
+        A job at its last attempt is discarded if its kind is known, and left alone if not.
+        """
+
+    @abstractmethod
+    def job_schedule(self, limit: int) -> list[tuple[str, int]]:
+        """Make due scheduled and retryable jobs available, and say so; answers (queue, count).
+
+        A job whose unique key is taken is discarded; one whose key somebody is just taking or freeing is left for later.
+        """
+
+    @abstractmethod
+    def job_schedule_vacant(self, queues: Sequence[str], limit: int) -> list[tuple[str, int]]:
+        """The same for these queues, in nobody's name: as long as no term is in force, and only then."""
+
+    @abstractmethod
+    def job_seconds_until_due(self) -> float | None:
+        """Seconds until the next scheduled or retryable job is due; negative if it is, ``None`` without any."""
+
+    # Leadership
+
+    @abstractmethod
+    def leader_lease(self) -> float | None:
+        """Seconds that the present lease still holds, whoever has it; negative if it is over, ``None`` without any."""
+
+    @abstractmethod
+    def leader_lasts(self) -> bool:
+        """Whether our own term is in force."""
+
+    # Queues
+
+    @abstractmethod
+    def queue_clean(self, names: Sequence[str], *, untouched_for: timedelta) -> list[str]:
+        """Delete rows of queues that are still idle, as :meth:`queue_idle` has it; their names."""
+
+    @abstractmethod
+    def queue_idle(self, *, untouched_for: timedelta, keep: Collection[str], limit: int) -> list[str]:
+        """Queues that nobody has worked for so long, that are not paused, have no metadata and no available job."""
+
+    @abstractmethod
+    def queue_search(self, names: Sequence[str], *, after: int, limit: int) -> QueuePage:
+        """Look for jobs of these queues, in whatever state, among the ``limit`` that follow ``after``."""

@@ -1,0 +1,39 @@
+"""Real processes: what a frozen one does not do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_river.models import Job, Leader
+from tests.e2e.processes import Workers
+from tests.factories import JobFactory
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.postgres
+def test_a_leader_that_was_frozen_and_wakes_up_changes_nothing(process_environ):
+    first = JobFactory(scheduled=True, scheduled_at=timezone.now())
+    with Workers(environ=process_environ) as workers:
+        # Its services are at work.
+        wait_until(lambda: Job.objects.get(pk=first.pk).state != "scheduled", 30)
+        os.kill(workers.process.pid, signal.SIGSTOP)
+        now = timezone.now()
+        Leader.objects.update(leader_id="another", elected_at=now, expires_at=now + HOUR)
+        due = JobFactory(scheduled=True, scheduled_at=now - HOUR)
+        over = JobFactory(completed=True, created_at=now - 48 * HOUR, finalized_at=now - 48 * HOUR)
+        os.kill(workers.process.pid, signal.SIGCONT)
+        wait_until(lambda: "leads no longer" in workers.output, 30)
+
+        assert workers.stop() == 0
+    assert Job.objects.get(pk=due.pk).state == "scheduled"
+    assert Job.objects.filter(pk=over.pk).exists()
+    assert Leader.objects.get().leader_id == "another"
