@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.apps.config import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
-from django_river.conf import SETTING, config, problems, raw_settings
+from django_river.conf import KEEP, SETTING, Config, config, problems, raw_settings
 from django_river.exceptions import ConfigError, DefinitionError
+from django_river.jobs.definition import Definition
 from django_river.jobs.registry import registry
+from django_river.jobs.states import State
 from django_river.leader_policy import load_policy
 from django_river.storage import DRIVERS
 
@@ -58,6 +61,8 @@ def check_definitions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
                     obj=definition.place,
                 )
             )
+        if known is not None:
+            messages += _retention_messages(definition, known)
     return messages
 
 
@@ -68,6 +73,21 @@ def _policy_messages() -> Iterator[CheckMessage]:
         hint = "Name a class that is made without arguments and has the methods objection and preference."
         text = f"{SETTING}['LEADER_ELECTION']['POLICY'] cannot be used: {error}."
         yield Error(text, hint=_hint(hint, "E021"), id=_id("E021"))
+
+
+def _retention_messages(definition: Definition[..., Any], known: Config) -> Iterator[CheckMessage]:
+    unique = definition.options.unique
+    if unique is None or unique.by_period is None or State.COMPLETED not in unique.by_state:
+        return
+    kept = known.retentions(State.COMPLETED)
+    seconds = kept.get(definition.options.queue, kept[None])
+    if seconds != KEEP and unique.by_period.total_seconds() > seconds:
+        text = (
+            f"Job {definition.kind} is to be unique for {unique.by_period}, but completed jobs of its queue are deleted "
+            f"after {timedelta(seconds=seconds)}, and with them their unique keys."
+        )
+        hint = "Raise COMPLETED_RETENTION, for that queue at least, or shorten by_period."
+        yield Warning(text, hint=_hint(hint, "W004"), id=_id("W004"), obj=definition.place)
 
 
 def _database_messages() -> Iterator[CheckMessage]:

@@ -21,6 +21,9 @@ MAX_WORKERS_LIMIT = 10_000
 MAX_SECONDS = 315_360_000
 #: Slots of a client, unless ``CONCURRENCY`` or one queue's ``MAX_WORKERS`` says more.
 DEFAULT_SLOTS = 100
+#: A retention that never ends.
+KEEP = -1.0
+DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ def _is_seconds(value: Any, *, zero: bool = False) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return (value >= 0 if zero else value > 0) and value <= MAX_SECONDS
+
+
+def _is_retention(value: Any) -> bool:
+    return _is_seconds(value, zero=True) or (not isinstance(value, bool) and value == KEEP)
 
 
 def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -148,6 +155,18 @@ OPTIONS = (
         "LABELS", {}, "a dict of str to str", _is_labels,
         "What is to be said of this process, such as its zone; shown with its client, and asked for by `REQUIRE`.",
     ),
+    Option(
+        "COMPLETED_RETENTION", DAY, "seconds or a timedelta, 0 or more, or -1", _is_retention,
+        "How long completed jobs are kept before they are deleted; -1 keeps them for ever.",
+    ),
+    Option(
+        "CANCELLED_RETENTION", DAY, "seconds or a timedelta, 0 or more, or -1", _is_retention,
+        "How long cancelled jobs are kept.",
+    ),
+    Option(
+        "DISCARDED_RETENTION", 7 * DAY, "seconds or a timedelta, 0 or more, or -1", _is_retention,
+        "How long discarded jobs are kept.",
+    ),
 )  # fmt: skip
 
 QUEUE_OPTIONS = (
@@ -158,6 +177,13 @@ QUEUE_OPTIONS = (
     Option(
         "LEADER_ONLY", False, "a bool", _is_bool,
         "Whether only the leader works this queue, and the next leader takes it over.",
+    ),
+    *(
+        Option(
+            f"{state}_RETENTION", None, "seconds or a timedelta, 0 or more, or -1, or None", _optional(_is_retention),
+            f"How long {state.lower()} jobs of this queue are kept; None is as long as those of others.",
+        )
+        for state in ("COMPLETED", "CANCELLED", "DISCARDED")
     ),
 )  # fmt: skip
 
@@ -187,10 +213,13 @@ ELECTION_OPTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueConfig:
-    """One queue's settings."""
+    """One queue's settings. Spans are in seconds; :data:`KEEP` is for ever."""
 
     max_workers: int = 10
     leader_only: bool = False
+    completed_retention: float | None = None
+    cancelled_retention: float | None = None
+    discarded_retention: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +235,7 @@ class LeaderElectionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings, checked. Spans are in seconds."""
+    """The settings, checked. Spans are in seconds; a retention of :data:`KEEP` is for ever."""
 
     database: str = "default"
     queues: Mapping[str, QueueConfig] = field(default_factory=lambda: {"default": QueueConfig()})
@@ -226,6 +255,9 @@ class Config:
     leader_ttl: float = 15.0
     leader_election: LeaderElectionConfig = field(default_factory=LeaderElectionConfig)
     labels: Mapping[str, str] = field(default_factory=dict)
+    completed_retention: float = float(DAY)
+    cancelled_retention: float = float(DAY)
+    discarded_retention: float = 7.0 * DAY
 
     @property
     def slots(self) -> int:
@@ -239,13 +271,19 @@ class Config:
         sizes = [queue.max_workers for queue in queues.values()]
         return min(sum(sizes), max(DEFAULT_SLOTS, *sizes)) if sizes else 1
 
+    def retentions(self, state: str) -> dict[str | None, float]:
+        """How long jobs that ended in this state are kept: by queue, and as ``None`` in all that say nothing else."""
+        name = f"{state}_retention"
+        own = {queue: getattr(options, name) for queue, options in self.queues.items()}
+        return {None: getattr(self, name)} | {queue: kept for queue, kept in own.items() if kept is not None}
 
-_SECONDS = frozenset(
-    {
-        "JOB_TIMEOUT", "STUCK_AFTER", "POLL_INTERVAL", "STOP_TIMEOUT", "CANCEL_TIMEOUT",
-        "HEARTBEAT_INTERVAL", "CLIENT_TIMEOUT", "RESCUE_AFTER", "LEADER_TTL",
-    }
-)  # fmt: skip
+
+_RETENTIONS = frozenset({"COMPLETED_RETENTION", "CANCELLED_RETENTION", "DISCARDED_RETENTION"})
+_SECONDS = _RETENTIONS | {
+    "JOB_TIMEOUT", "STUCK_AFTER", "POLL_INTERVAL", "STOP_TIMEOUT", "CANCEL_TIMEOUT",
+    "HEARTBEAT_INTERVAL", "CLIENT_TIMEOUT", "RESCUE_AFTER", "LEADER_TTL",
+    "MINIMUM_TERM",
+}  # fmt: skip
 
 
 def raw_settings() -> object:
@@ -278,19 +316,19 @@ def config() -> Config:
     found = problems(raw)
     if found:
         raise ConfigError("\n".join(f"{problem.text} {problem.hint}" for problem in found))
-    values = {option.name: raw.get(option.name, option.default) for option in OPTIONS}
-    for name in _SECONDS:
+    values = _ready({option.name: raw.get(option.name, option.default) for option in OPTIONS})
+    values["queues"] = {name: QueueConfig(**_ready(options)) for name, options in values["queues"].items()}
+    values["leader_election"] = LeaderElectionConfig(**_ready(values["leader_election"]))
+    return Config(**values)
+
+
+def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the fields have them."""
+    values = dict(given)
+    for name in _SECONDS & values.keys():
         if values[name] is not None:
             values[name] = _seconds(values[name])
-    values["QUEUES"] = {
-        name: QueueConfig(**{key.lower(): value for key, value in options.items()})
-        for name, options in values["QUEUES"].items()
-    }
-    election = {key.lower(): value for key, value in values["LEADER_ELECTION"].items()}
-    if "minimum_term" in election:
-        election["minimum_term"] = _seconds(election["minimum_term"])
-    values["LEADER_ELECTION"] = LeaderElectionConfig(**election)
-    return Config(**{name.lower(): value for name, value in values.items()})
+    return {name.lower(): value for name, value in values.items()}
 
 
 def _seconds(value: float | timedelta) -> float:

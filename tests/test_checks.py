@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.core.checks import Error, Warning
 from django.core.checks.registry import registry as django_registry
@@ -13,8 +15,11 @@ from django_river.conf import OPTIONS
 from django_river.enqueue import JobFunction
 from django_river.jobs.definition import JobOptions
 from django_river.jobs.registry import Registry
+from django_river.jobs.states import State
+from django_river.jobs.unique import DEFAULT_STATES, Unique
 from django_river.names import queue_problem
 
+DAY = timedelta(days=1)
 MEANINGS = {option.name: option.meaning for option in OPTIONS}
 GOOD_SQLITE = {
     "transaction_mode": "IMMEDIATE",
@@ -211,6 +216,34 @@ class TestDefinitions:
     def test_queues_are_left_alone_while_the_settings_are_wrong(self, registry, settings):
         settings.DJANGO_RIVER = []
         add_job(registry, well_defined, queue="nowhere")
+
+        assert check_definitions(None) == []
+
+    def test_should_keep_a_key_for_as_long_as_it_is_to_be_unique(self, registry):
+        add_job(registry, well_defined, unique=Unique(by_period=2 * DAY))
+
+        (message,) = check_definitions(None)
+        assert message == Warning(
+            f"Job {next(iter(registry)).kind} is to be unique for 2 days, 0:00:00, but completed jobs of its queue are "
+            "deleted after 1 day, 0:00:00, and with them their unique keys.",
+            hint=hint("Raise COMPLETED_RETENTION, for that queue at least, or shorten by_period.", "W004"),
+            id="django_river.W004",
+            obj=next(iter(registry)).place,
+        )
+
+    @pytest.mark.parametrize(
+        ("raw", "unique"),
+        [
+            ({}, Unique(by_period=DAY)),
+            ({}, Unique(by_args=True)),
+            ({}, Unique(by_period=2 * DAY, by_state=DEFAULT_STATES - {State.COMPLETED})),
+            ({"COMPLETED_RETENTION": -1}, Unique(by_period=2 * DAY)),
+            ({"QUEUES": {"default": {"COMPLETED_RETENTION": 2 * DAY}}}, Unique(by_period=2 * DAY)),
+        ],
+    )
+    def test_may_be_unique_for_as_long_as_they_are_kept(self, registry, settings, raw, unique):
+        settings.DJANGO_RIVER = raw
+        add_job(registry, well_defined, unique=unique)
 
         assert check_definitions(None) == []
 

@@ -143,6 +143,9 @@ class TestStart:
             "river-keeper",
             "river-job-scheduler",
             "river-job-rescuer",
+            "river-job-cleaner",
+            "river-queue-cleaner",
+            "river-client-cleaner",
             "river-steward",
         }
         if connection.vendor == "postgresql":

@@ -9,6 +9,7 @@ import pytest
 
 from django_river.conf import (
     ELECTION_OPTIONS,
+    KEEP,
     OPTIONS,
     QUEUE_OPTIONS,
     Config,
@@ -40,6 +41,9 @@ BAD_VALUES = {
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
     "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],
+    "COMPLETED_RETENTION": [-2, -0.5, None, timedelta(seconds=-2), True, "1 day"],
+    "CANCELLED_RETENTION": [-2, float("inf")],
+    "DISCARDED_RETENTION": [None, float("nan")],
 }
 GOOD_VALUES = {
     "CONCURRENCY": [None, 1, 10_000],
@@ -51,6 +55,7 @@ GOOD_VALUES = {
     "LEADER_TTL": [3, timedelta(seconds=3)],
     "LEADER_ELECTION": [{}, {"CANDIDATE": False}, {"PREFERENCE": -1, "REQUIRE": {"zone": "a"}}],
     "LABELS": [{}, {"zone": "a", "rank": "1"}],
+    "COMPLETED_RETENTION": [-1, 0, 0.5, timedelta(days=30)],
 }
 BAD_ELECTION_VALUES = {
     "CANDIDATE": [None, 1],
@@ -223,11 +228,12 @@ class TestConfig:
         assert getattr(config(), name.lower()) == 7200.0
 
     def test_fills_in_the_options_of_queues(self, settings):
-        settings.DJANGO_RIVER = {"QUEUES": {"default": {}, "emails": {"MAX_WORKERS": 3}}}
+        emails = {"MAX_WORKERS": 3, "COMPLETED_RETENTION": timedelta(hours=1), "DISCARDED_RETENTION": -1}
+        settings.DJANGO_RIVER = {"QUEUES": {"default": {}, "emails": emails}}
 
         assert config().queues == {
             "default": QueueConfig(max_workers=10),
-            "emails": QueueConfig(max_workers=3),
+            "emails": QueueConfig(max_workers=3, completed_retention=3600.0, discarded_retention=KEEP),
         }
 
     def test_fills_in_the_options_of_the_election(self, settings):
@@ -236,6 +242,14 @@ class TestConfig:
 
         assert config().leader_election == LeaderElectionConfig(preference=5, minimum_term=120.0)
         assert config().labels == {"zone": "a"}
+
+    def test_knows_how_long_jobs_are_kept_by_queue(self, settings):
+        queues = {"default": {}, "logs": {"COMPLETED_RETENTION": 60}, "audit": {"COMPLETED_RETENTION": -1}}
+        settings.DJANGO_RIVER = {"QUEUES": queues, "DISCARDED_RETENTION": timedelta(days=30)}
+
+        assert config().retentions("completed") == {None: 86_400.0, "logs": 60.0, "audit": KEEP}
+        assert config().retentions("cancelled") == {None: 86_400.0}
+        assert config().retentions("discarded") == {None: 2_592_000.0}
 
     def test_is_read_once(self):
         assert config() is config()

@@ -10,8 +10,11 @@ from threading import Lock
 from django_river import storage
 from django_river.conf import Config
 from django_river.maintenance.chore import Chore
+from django_river.maintenance.client_cleaner import ClientCleaner
+from django_river.maintenance.job_cleaner import JobCleaner, retentions
 from django_river.maintenance.job_rescuer import JobRescuer
 from django_river.maintenance.job_scheduler import JobScheduler
+from django_river.maintenance.queue_cleaner import QueueCleaner
 from django_river.storage.upkeep import TermOver, Upkeep
 from django_river.terms import Term
 
@@ -39,7 +42,7 @@ def leader_services(
             _check(upkeep)
         on_error.pop_all()
     lock = Lock()
-    return [
+    services: list[Chore] = [
         JobScheduler(upkeep=urgent, lock=Lock(), on_available=on_available),
         JobRescuer(
             upkeep=patient,
@@ -48,7 +51,12 @@ def leader_services(
             client_timeout=config.client_timeout,
             known_kinds=known_kinds,
         ),
+        QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
+        ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),
     ]
+    if kept := retentions(config):
+        services.append(JobCleaner(upkeep=patient, lock=lock, retentions=kept))
+    return services
 
 
 def _check(upkeep: Upkeep) -> None:

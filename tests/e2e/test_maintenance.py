@@ -1,4 +1,4 @@
-"""Real processes: what a frozen one does not do."""
+"""Real processes: what a leader does, and what a frozen one does not do."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from django.utils import timezone
 
 from django_river.models import Job, Leader
 from tests.e2e.processes import Workers
-from tests.factories import JobFactory
+from tests.factories import ClientFactory, JobFactory
+from tests.shop import jobs
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 HOUR = timedelta(hours=1)
+
+
+def test_a_leader_schedules_and_cleans(process_environ):
+    long_ago = timezone.now() - 48 * HOUR
+    finished = JobFactory(completed=True, created_at=long_ago, finalized_at=long_ago)
+    client = ClientFactory(heartbeat_at=long_ago)
+    later = jobs.record.using(run_after=timedelta(seconds=1)).enqueue(1)
+    with Workers(environ=process_environ, settings={"COMPLETED_RETENTION": 24 * 3600}) as workers:
+        wait_until(lambda: Job.objects.get(pk=later.pk).state == "completed", 30)
+        wait_until(lambda: not Job.objects.filter(pk=finished.pk).exists(), 30)
+        wait_until(lambda: not type(client).objects.filter(pk=client.pk).exists(), 30)
+
+        assert workers.stop() == 0
+    assert Job.objects.filter(pk=later.pk).exists()
 
 
 @pytest.mark.postgres

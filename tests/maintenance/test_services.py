@@ -10,15 +10,15 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from django_river.conf import Config
+from django_river.conf import KEEP, Config
 from django_river.maintenance.services import leader_services
-from django_river.models import Job, Leader
+from django_river.models import Client, Job, Leader, Queue
 from django_river.storage.upkeep import TermOver
 from django_river.terms import Term
-from tests.factories import JobFactory
+from tests.factories import ClientFactory, JobFactory, QueueFactory
 from tests.waiting import wait_until
 
-NAMES = ["job-scheduler", "job-rescuer"]
+NAMES = ["job-scheduler", "job-rescuer", "queue-cleaner", "client-cleaner", "job-cleaner"]
 CONFIG = Config()
 DAY = timedelta(days=1)
 THREADS = 10
@@ -63,15 +63,24 @@ def work_for_each():
     long_ago = timezone.now() - 3 * DAY
     JobFactory(scheduled=True, scheduled_at=long_ago)
     JobFactory(running=True, created_at=long_ago, attempted_at=long_ago)
+    JobFactory(completed=True, created_at=long_ago, finalized_at=long_ago)
+    QueueFactory(name="old", updated_at=long_ago)
+    ClientFactory(heartbeat_at=long_ago)
 
 
 def left():
-    return sorted(Job.objects.values_list("state", flat=True))
+    states = sorted(Job.objects.values_list("state", flat=True))
+    return states, Queue.objects.count(), Client.objects.count()
 
 
 class TestTerm:
     def test_has_its_services(self, build):
         assert list(build()) == NAMES
+
+    def test_has_only_those_that_the_settings_want(self, build):
+        keep = Config(completed_retention=KEEP, cancelled_retention=KEEP, discarded_retention=KEEP)
+
+        assert list(build(keep)) == NAMES[:4]
 
     def test_that_the_database_does_not_know_has_none(self, build):
         with pytest.raises(TermOver, match="the database knows of no such term"):
@@ -84,7 +93,7 @@ class TestTerm:
             service.start()
 
         # What was lost and rescued becomes available, too.
-        wait_until(lambda: left() == ["available"] * 2)
+        wait_until(lambda: left() == (["available"] * 2, 0, 0))
 
     def test_that_is_over_leaves_everything_as_it_is(self, build):
         """Its leader was frozen, and wakes up: every service runs, and what it writes does not count."""
