@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -65,6 +66,10 @@ def _is_seconds(value: Any, *, zero: bool = False) -> bool:
 
 def _is_retention(value: Any) -> bool:
     return _is_seconds(value, zero=True) or (not isinstance(value, bool) and value == KEEP)
+
+
+def _is_time_of_day(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value) is not None
 
 
 def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -167,6 +172,10 @@ OPTIONS = (
         "DISCARDED_RETENTION", 7 * DAY, "seconds or a timedelta, 0 or more, or -1", _is_retention,
         "How long discarded jobs are kept.",
     ),
+    Option(
+        "REINDEX_AT", None, "a time of day as 'HH:MM', or None", _optional(_is_time_of_day),
+        "When to build the indexes of the job table anew each day, in UTC; None never does. Postgres only.",
+    ),
 )  # fmt: skip
 
 QUEUE_OPTIONS = (
@@ -258,6 +267,7 @@ class Config:
     completed_retention: float = float(DAY)
     cancelled_retention: float = float(DAY)
     discarded_retention: float = 7.0 * DAY
+    reindex_at: time | None = None
 
     @property
     def slots(self) -> int:
@@ -328,6 +338,8 @@ def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in _SECONDS & values.keys():
         if values[name] is not None:
             values[name] = _seconds(values[name])
+    if values.get("REINDEX_AT") is not None:
+        values["REINDEX_AT"] = time.fromisoformat(values["REINDEX_AT"])
     return {name.lower(): value for name, value in values.items()}
 
 

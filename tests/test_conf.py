@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 
@@ -44,6 +44,7 @@ BAD_VALUES = {
     "COMPLETED_RETENTION": [-2, -0.5, None, timedelta(seconds=-2), True, "1 day"],
     "CANCELLED_RETENTION": [-2, float("inf")],
     "DISCARDED_RETENTION": [None, float("nan")],
+    "REINDEX_AT": ["3:30", "24:00", "03:60", "03:30:00", 3, time(3, 30)],
 }
 GOOD_VALUES = {
     "CONCURRENCY": [None, 1, 10_000],
@@ -56,6 +57,7 @@ GOOD_VALUES = {
     "LEADER_ELECTION": [{}, {"CANDIDATE": False}, {"PREFERENCE": -1, "REQUIRE": {"zone": "a"}}],
     "LABELS": [{}, {"zone": "a", "rank": "1"}],
     "COMPLETED_RETENTION": [-1, 0, 0.5, timedelta(days=30)],
+    "REINDEX_AT": [None, "00:00", "23:59"],
 }
 BAD_ELECTION_VALUES = {
     "CANDIDATE": [None, 1],
@@ -242,6 +244,11 @@ class TestConfig:
 
         assert config().leader_election == LeaderElectionConfig(preference=5, minimum_term=120.0)
         assert config().labels == {"zone": "a"}
+
+    def test_keeps_the_time_of_day_as_one(self, settings):
+        settings.DJANGO_RIVER = {"REINDEX_AT": "03:30"}
+
+        assert config().reindex_at == time(3, 30)
 
     def test_knows_how_long_jobs_are_kept_by_queue(self, settings):
         queues = {"default": {}, "logs": {"COMPLETED_RETENTION": 60}, "audit": {"COMPLETED_RETENTION": -1}}

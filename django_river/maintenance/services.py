@@ -9,16 +9,18 @@ from threading import Lock
 
 from django_river import storage
 from django_river.conf import Config
+from django_river.maintenance import reindexer
 from django_river.maintenance.chore import Chore
 from django_river.maintenance.client_cleaner import ClientCleaner
 from django_river.maintenance.job_cleaner import JobCleaner, retentions
 from django_river.maintenance.job_rescuer import JobRescuer
 from django_river.maintenance.job_scheduler import JobScheduler
 from django_river.maintenance.queue_cleaner import QueueCleaner
+from django_river.maintenance.reindexer import Reindexer
 from django_river.storage.upkeep import TermOver, Upkeep
 from django_river.terms import Term
 
-#: No statement of a service may take longer than this, in seconds.
+#: No statement of a service may take longer than this, in seconds, but to build an index.
 TIMEOUT = 10.0
 
 
@@ -56,6 +58,9 @@ def leader_services(
     ]
     if kept := retentions(config):
         services.append(JobCleaner(upkeep=patient, lock=lock, retentions=kept))
+    if config.reindex_at is not None:
+        slow = open_upkeep(timeout=reindexer.TIMEOUT)
+        services.append(Reindexer(upkeep=slow, lock=Lock(), at=config.reindex_at))
     return services
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,8 +19,8 @@ from django_river.terms import Term
 from tests.factories import ClientFactory, JobFactory, QueueFactory
 from tests.waiting import wait_until
 
-NAMES = ["job-scheduler", "job-rescuer", "queue-cleaner", "client-cleaner", "job-cleaner"]
-CONFIG = Config()
+NAMES = ["job-scheduler", "job-rescuer", "queue-cleaner", "client-cleaner", "job-cleaner", "reindexer"]
+CONFIG = Config(reindex_at=dt.time(3, 30))
 DAY = timedelta(days=1)
 THREADS = 10
 CYCLES = 50
@@ -59,7 +60,7 @@ def connections():
 
 
 def work_for_each():
-    """One thing to do for every service."""
+    """One thing to do for every service but the reindexer."""
     long_ago = timezone.now() - 3 * DAY
     JobFactory(scheduled=True, scheduled_at=long_ago)
     JobFactory(running=True, created_at=long_ago, attempted_at=long_ago)
