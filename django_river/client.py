@@ -31,6 +31,7 @@ from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import RENEWALS
 from django_river.maintenance.maintainer import Maintainer
 from django_river.maintenance.services import leader_services
+from django_river.maintenance.stand_in import StandIn
 from django_river.names import queue_problem
 from django_river.notifier import Ears, Notifier
 from django_river.service import Service
@@ -139,6 +140,11 @@ class Client:
             open_storage=open_storage,
             on_open=self.fetcher.hint,
             grace=config.cancel_timeout,
+        )
+        self.stand_in = StandIn(
+            upkeep=storage.upkeep_on(self.keeper.storage.session, self.using),
+            queues=self.queues,
+            on_available=self.fetcher.hint,
         )
         self.notifier = self._notifier()
         self.candidate = Candidate(
@@ -284,6 +290,7 @@ class Client:
         self.keeper.add("touch queues", self._touch_queues)
         self.keeper.add("reconcile", self._reconcile)
         self.keeper.add("give up overdue", self._give_up_overdue)
+        self.keeper.add("stand in", self.stand_in.attempt)
 
     def _heartbeat(self) -> float:
         self.keeper.storage.client_beat(self.candidate.present(self.info))

@@ -681,3 +681,14 @@ class TestMaintenance:
         wait_until(lambda: "cannot do what a leader has to" in caplog.text)
         wait_until(lambda: not client.elector.is_leader and not Leader.objects.exists())
         assert "river-job-scheduler" not in threads()
+
+    @pytest.mark.parametrize("can_lead", [True, False])
+    def test_makes_due_jobs_available_with_a_leader_and_without(self, run, can_lead, monkeypatch):
+        monkeypatch.setattr("django_river.maintenance.stand_in.VACANT_SECONDS", 0.1)
+        scheduled = JobFactory(scheduled=True, kind="shop.nothing", args={})
+        retryable = JobFactory(retryable=True, kind="shop.nothing", args={})
+        Job.objects.update(scheduled_at=scheduled.created_at)
+        run(can_lead=can_lead)
+
+        wait_until(lambda: {state(scheduled), state(retryable)} == {"completed"})
+        assert Leader.objects.exists() is can_lead

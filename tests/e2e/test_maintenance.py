@@ -1,4 +1,4 @@
-"""Real processes: what a leader does, and what a frozen one does not do."""
+"""Real processes: what a leader does, what goes on without one, and what a frozen one does not do."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def test_a_leader_schedules_and_cleans(process_environ):
 
         assert workers.stop() == 0
     assert Job.objects.filter(pk=later.pk).exists()
+
+
+def test_without_a_leader_due_jobs_go_on(process_environ):
+    job = jobs.record.using(run_after=timedelta(seconds=1)).enqueue(1)
+    with Workers("--no-lead", environ=process_environ) as workers:
+        wait_until(lambda: Job.objects.get(pk=job.pk).state == "completed", 40)
+
+        assert "nobody has led for" in workers.output
+        assert not Leader.objects.exists()
+        assert workers.stop() == 0
 
 
 @pytest.mark.postgres
