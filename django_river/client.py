@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from threading import Lock
@@ -147,6 +147,8 @@ class Client:
             on_available=self.fetcher.hint,
         )
         self.notifier = self._notifier()
+        parts = (self.completer, self.keeper, self.fetcher, self.notifier)
+        self._services: list[Service] = [part for part in parts if part is not None]
         self.candidate = Candidate(
             client_id=self.id,
             config=config,
@@ -238,10 +240,9 @@ class Client:
 
     def _start_parts(self) -> None:
         hints.add_waker(self.using, self.fetcher.hint)
-        for service in (self.completer, self.keeper, self.fetcher, self.notifier):
-            if service is not None:
-                service.on_crash = self._on_crash
-                service.start()
+        for service in self._services:
+            service.on_crash = self._on_crash
+            service.start()
         self.candidate.start()
 
     def _stop(self, deadline: float, is_hurried: Callable[[], bool]) -> StopReport:
@@ -293,8 +294,14 @@ class Client:
         self.keeper.add("stand in", self.stand_in.attempt)
 
     def _heartbeat(self) -> float:
-        self.keeper.storage.client_beat(self.candidate.present(self.info))
+        presented = self.candidate.present(replace(self.info, troubles=self._troubles()))
+        self.keeper.storage.client_beat(presented)
         return self.config.heartbeat_interval
+
+    def _troubles(self) -> dict[str, str]:
+        """Of all our services that fail just now, so that others see it."""
+        services = [*self._services, self.candidate.steward, *self.maintainer.running]
+        return {service.name: service.trouble for service in services if service.trouble}
 
     def _touch_queues(self) -> float:
         for queue in self.keeper.storage.queue_touch(sorted(self.queues)):

@@ -36,6 +36,8 @@ class Standing:
     is_leader: bool
     #: Why it is no candidate; empty if it is one.
     objection: str
+    #: Which of its parts fail, and what is to be said of each.
+    troubles: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +114,5 @@ def _standing(client: Any, *, leader: Any, alive_for: float) -> Standing:
         preference=client.preference,
         is_leader=leader is not None and leader.leader_id == client.pk,
         objection=objection,
+        troubles=client.troubles,
     )

@@ -226,6 +226,8 @@ class Client(models.Model):
     labels = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     #: The key of the advisory lock that its session holds, if others may go by that.
     session = models.BigIntegerField(null=True, blank=True)
+    #: Its parts that fail: name → what is to be said of it.
+    troubles = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
 

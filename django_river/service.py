@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: The pause after the first failure in a row, and the longest one, in seconds.
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
+#: So much is said of a trouble, in characters.
+TROUBLE_LENGTH = 300
 
 
 class Backoff:
@@ -56,6 +58,8 @@ class Service(ABC):
         self._awake = threading.Event()
         self._started = threading.Event()
         self._backoff = Backoff()
+        # What failed last; written in our thread, forgotten when we work again.
+        self._error: Exception | None = None
 
     @abstractmethod
     def step(self) -> float:
@@ -121,6 +125,11 @@ class Service(ABC):
         """Whether the thread has been asked to end."""
         return self._stopping.is_set()
 
+    @property
+    def trouble(self) -> str:
+        """What fails, and for how many times in a row; empty while all is well. For people, from any thread."""
+        return trouble_text(self._error, self._backoff.failures)
+
     def _ask_to_end(self) -> None:
         self._stopping.set()
         self.wake()
@@ -150,6 +159,7 @@ class Service(ABC):
         except Exception as error:
             pause = self._backoff.next()
             first = self._backoff.failures == 1
+            self._error = error
             logger.warning(
                 "%s failed, trying again in %.1f s: %s", self.name, pause, error, exc_info=first or None
             )
@@ -159,7 +169,16 @@ class Service(ABC):
         if self._backoff.failures:
             logger.info("%s works again after %d failures", self.name, self._backoff.failures)
             self._backoff.reset()
+            self._error = None
         return pause
+
+
+def trouble_text(error: Exception | None, failures: int) -> str:
+    """What is said of something that has failed so many times in a row; nothing without an error."""
+    if error is None:
+        return ""
+    count = "once" if failures <= 1 else f"{failures} times in a row"
+    return f"failed {count}: {str(error).strip() or type(error).__name__}"[:TROUBLE_LENGTH]
 
 
 def cut_off_after(seconds: float, *, code: int) -> None:

@@ -16,6 +16,7 @@ from django_river.client import Client, StopReport, chosen_queues, unique_client
 from django_river.conf import QueueConfig, config
 from django_river.exceptions import ConfigError
 from django_river.hints import hints
+from django_river.maintenance.job_cleaner import JobCleaner
 from django_river.models import Client as ClientRow
 from django_river.models import Job, Leader
 from django_river.service import Service
@@ -592,6 +593,19 @@ class TestTrouble:
         first = ClientRow.objects.get().heartbeat_at
 
         wait_until(lambda: ClientRow.objects.get().heartbeat_at > first)
+
+    def test_what_fails_is_shown_to_others(self, run, monkeypatch):
+        def fail(service):
+            raise RuntimeError("permission denied")
+
+        monkeypatch.setattr(JobCleaner, "run_once", fail)
+        client = run(can_lead=True, heartbeat_interval=0.02)
+
+        wait_until(lambda: "permission denied" in ClientRow.objects.get().troubles.get("job-cleaner", ""))
+        assert list(ClientRow.objects.get().troubles) == ["job-cleaner"]
+        monkeypatch.undo()
+        wait_until(lambda: ClientRow.objects.get().troubles == {})
+        assert client.elector.is_leader
 
     def test_a_client_whose_row_was_removed_comes_back(self, run):
         run(heartbeat_interval=0.02)

@@ -53,6 +53,22 @@ def test_says_who_leads_who_stands_and_why_others_do_not(fleet):
     ]
 
 
+def test_says_what_fails():
+    ClientFactory(id="web-1", troubles={"keeper": "failed once: away", "job-cleaner": "failed 3 times: why"})
+    ClientFactory(id="web-2")
+
+    assert [line.split(None, 2) for line in printed().splitlines()[-3:]] == [
+        ["Troubles"],
+        ["web-1", "job-cleaner", "failed 3 times: why"],
+        ["web-1", "keeper", "failed once: away"],
+    ]
+    clients = json.loads(printed("--json"))["clients"]
+    assert {client["id"]: list(client["troubles"]) for client in clients} == {
+        "web-1": ["keeper", "job-cleaner"],
+        "web-2": [],
+    }
+
+
 def test_says_that_nobody_does():
     assert printed() == "Nobody leads.\n\nCandidates\n  none\n"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from django_river.service import FIRST_PAUSE, LONGEST_PAUSE, Backoff, Service
+from django_river.service import FIRST_PAUSE, LONGEST_PAUSE, Backoff, Service, trouble_text
 from tests.waiting import wait_until
 
 
@@ -261,6 +262,34 @@ class TestFailure:
         wait_until(lambda: service.steps)
 
         assert service.stop(5)
+
+    def test_is_told_for_as_long_as_it_lasts(self, run):
+        heal = threading.Event()
+
+        def fail():
+            if heal.is_set():
+                return 60.0
+            raise ValueError("the disk is full")
+
+        service = run(fail)
+        assert service.trouble == ""
+        service.start()
+        wait_until(lambda: re.fullmatch(r"failed \d+ times in a row: the disk is full", service.trouble))
+        heal.set()
+
+        wait_until(lambda: service.trouble == "")
+
+    @pytest.mark.parametrize(
+        ("error", "failures", "text"),
+        [
+            (None, 0, ""),
+            (ValueError("full\n"), 1, "failed once: full"),
+            (ValueError(), 2, "failed 2 times in a row: ValueError"),
+            (ValueError("x" * 1000), 1, "failed once: " + "x" * 287),
+        ],
+    )
+    def test_is_told_in_short(self, error, failures, text):
+        assert trouble_text(error, failures) == text
 
     def test_traceback_is_logged_for_the_first_in_a_row_only(self, run, caplog):
         def fail():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -10,8 +11,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -24,6 +25,7 @@ from django_river.storage.overview import TooSlow
 
 #: The list names so many queues of a client.
 QUEUES_NAMED = 5
+BREAK = mark_safe("<br>")
 
 
 class ClientList(ChangeList):
@@ -49,6 +51,12 @@ def with_loads(rows: Any) -> list[Client]:
     return found
 
 
+def troubles_of(troubles: Mapping[str, str]) -> SafeString | str:
+    """A line for each part that fails."""
+    lines = ((name, text) for name, text in sorted(troubles.items()))
+    return format_html_join(BREAK, "{}: {}", lines) or NOTHING
+
+
 def is_alive(client: Any) -> bool:
     """Whether its heartbeat is fresh, by the database's clock."""
     return bool((client.database_now - client.heartbeat_at).total_seconds() < config().client_timeout)
@@ -72,6 +80,7 @@ class ClientAdmin(ReadOnlyAdmin):
                     ("started_in_full", "heartbeat"),
                     "all_queues",
                     "labels_shown",
+                    "troubles_shown",
                 ],
                 "classes": ["river-fields"],
             },
@@ -94,7 +103,9 @@ class ClientAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("status"))
     def status(self, client: Client) -> SafeString:
-        return badge("alive", _("alive")) if is_alive(client) else badge("stale", _("stale"))
+        if not is_alive(client):
+            return badge("stale", _("stale"))
+        return badge("failed", _("in trouble")) if client.troubles else badge("alive", _("alive"))
 
     @admin.display(description=gettext_lazy("runs"))
     def load(self, client: Client) -> str:
@@ -121,6 +132,11 @@ class ClientAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("labels"))
     def labels_shown(self, client: Client) -> str:
         return ", ".join(f"{name}={value}" for name, value in sorted(client.labels.items())) or NOTHING
+
+    @admin.display(description=gettext_lazy("troubles"))
+    def troubles_shown(self, client: Client) -> SafeString | str:
+        """Parts that fail, as of the last heartbeat."""
+        return troubles_of(client.troubles)
 
     @admin.display(description=gettext_lazy("started"))
     def started(self, client: Client) -> SafeString | str:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_river.admin import history
+from django_river.admin.clients import troubles_of
 from django_river.admin.formats import NOTHING, badge, moment, pretty_json, span
 from django_river.admin.readonly import ReadOnlyAdmin, Tool
 from django_river.conf import config
@@ -29,13 +30,19 @@ from django_river.terms import ORDERLY
 class LeaderAdmin(ReadOnlyAdmin):
     """One row, or none: then no client leads, and one will within seconds if any may. It can be asked to resign."""
 
-    list_display = ("client", "status", "since", "lease", "host", "pid")
+    list_display = ("client", "status", "since", "lease", "host", "pid", "troubles")
     sortable_by = ()
     ordering = ("name",)
     actions = ("ask_to_resign",)
     readonly_fields = list_display
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": [("status", "since", "lease"), ("host", "pid")], "classes": ["river-fields"]}),
+        (
+            None,
+            {
+                "fields": [("status", "since", "lease"), ("host", "pid"), "troubles"],
+                "classes": ["river-fields"],
+            },
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -45,6 +52,7 @@ class LeaderAdmin(ReadOnlyAdmin):
             database_now=Now(),
             client_host=Subquery(client.values("host")[:1]),
             client_pid=Subquery(client.values("pid")[:1]),
+            client_troubles=Subquery(client.values("troubles")[:1]),
         )
         return annotated
 
@@ -74,6 +82,11 @@ class LeaderAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("pid"))
     def pid(self, leader: Any) -> int | str:
         return NOTHING if leader.client_pid is None else leader.client_pid
+
+    @admin.display(description=gettext_lazy("troubles"))
+    def troubles(self, leader: Any) -> SafeString | str:
+        """Parts of the leader that fail, its services among them, as of its last heartbeat."""
+        return troubles_of(leader.client_troubles or {})
 
     # Resigning
 

@@ -17,6 +17,11 @@ class Maintainer:
 
         self._running: Sequence[Service] = ()
 
+    @property
+    def running(self) -> Sequence[Service]:
+        """The services of the present term; none without one."""
+        return self._running
+
     def start(self, term: Term) -> None:
         """Start all services for this term. Raises what any of them raises, and then none runs."""
         self.stop()

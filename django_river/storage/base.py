@@ -160,6 +160,8 @@ class ClientInfo:
     preference: int = 0
     #: The key of the lock that its session holds, if it holds one.
     session: int | None = None
+    #: Which of its parts fail, by name, and what is to be said of each.
+    troubles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def can_lead(self) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django_river.service import Backoff, Service
+from django_river.service import Backoff, Service, trouble_text
 from django_river.storage.base import Storage
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ class Duty:
     #: Set by whoever wants it done now, from any thread.
     is_hurried: bool = False
     backoff: Backoff = field(default_factory=Backoff)
+    #: What failed last; none while it works.
+    error: Exception | None = None
 
     def is_due(self, now: float) -> bool:
         """Whether it is to be done now."""
@@ -34,6 +36,12 @@ class Duty:
     def rank(self) -> tuple[bool, float]:
         """Of several that are due, the lowest goes first: an urgent one, then the one that has waited longest."""
         return not self.is_urgent, self.due_at
+
+    @property
+    def trouble(self) -> str:
+        """As a service has it, with the name of the duty."""
+        text = trouble_text(self.error, self.backoff.failures)
+        return text and f"{self.name} {text}"
 
 
 class Keeper(Service):
@@ -69,6 +77,11 @@ class Keeper(Service):
     def cleanup(self) -> None:
         self.storage.close()
 
+    @property
+    def trouble(self) -> str:
+        troubles = [super().trouble, *(duty.trouble for duty in self._duties.values())]
+        return "; ".join(filter(None, troubles))
+
     def _do(self, duty: Duty) -> None:
         # Before it runs: who hurries it meanwhile must not be forgotten.
         duty.is_hurried = False
@@ -76,6 +89,7 @@ class Keeper(Service):
             pause = duty.run()
         except Exception as error:
             pause = duty.backoff.next()
+            duty.error = error
             first = duty.backoff.failures == 1
             logger.warning(
                 "%s: %s failed, trying again in %.1f s: %s",
@@ -91,4 +105,5 @@ class Keeper(Service):
                     "%s: %s works again after %d failures", self.name, duty.name, duty.backoff.failures
                 )
                 duty.backoff.reset()
+                duty.error = None
         duty.due_at = time.monotonic() + pause

@@ -40,6 +40,15 @@ def test_a_client_with_an_old_heartbeat_is_stale(root, settings):
     assert "old stale" in page
 
 
+def test_shows_what_fails_in_a_client(root):
+    ClientFactory(id="web-1", troubles={"keeper": "failed once: away", "job-cleaner": "failed 3 times: <b>"})
+
+    assert "web-1 in trouble" in text(root.list("client"))
+    assert "Troubles: job-cleaner: failed 3 times: <b> keeper: failed once: away" in text(
+        root.row("client", "web-1")
+    )
+
+
 def test_names_some_queues_in_the_list_and_all_on_the_page(root):
     client = ClientFactory(queues=[f"q{number}" for number in range(1, 9)])
 

@@ -23,8 +23,17 @@ def test_shows_who_leads_since_when_and_where(root):
         expires_at=timezone.now() + timedelta(hours=2, seconds=30),
     )
 
-    assert "web-1 leads 2026-03-01 13:00:00 expires in 2 h web 77" in text(root.list("leader"))
+    assert "web-1 leads 2026-03-01 13:00:00 expires in 2 h web 77 —" in text(root.list("leader"))
     assert "Host: web" in text(root.row("leader", "default"))
+
+
+def test_shows_which_of_its_services_fail(root):
+    ClientFactory(id="web-1", troubles={"job-cleaner": "failed 3 times in a row: permission denied"})
+    LeaderFactory(leader_id="web-1")
+
+    trouble = "job-cleaner: failed 3 times in a row: permission denied"
+    assert trouble in text(root.list("leader"))
+    assert trouble in text(root.row("leader", "default"))
 
 
 def test_shows_that_a_term_is_over(root):

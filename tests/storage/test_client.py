@@ -33,9 +33,10 @@ def test_later_beats_renew_the_heartbeat_and_what_may_change(store):
 
     store.client_beat(
         replace(
-            INFO, queues=["c"], slots=3, objection="no", preference=2, labels={"zone": "a"}, session=2**62
+            INFO, queues=["c"], slots=3, objection="no", preference=2, labels={"zone": "a"}, session=2**62,
+            troubles={"job-cleaner": "failed once: 100 % full"},
         )
-    )
+    )  # fmt: skip
 
     client = Client.objects.get()
     assert client.started_at == before.started_at
@@ -43,6 +44,7 @@ def test_later_beats_renew_the_heartbeat_and_what_may_change(store):
     assert (client.queues, client.slots, client.can_lead) == (["c"], 3, False)
     assert (client.labels, client.objection, client.preference) == ({"zone": "a"}, "no", 2)
     assert client.session == 2**62
+    assert client.troubles == {"job-cleaner": "failed once: 100 % full"}
 
 
 def test_an_older_release_writes_on_without_the_newer_columns(store):
@@ -55,6 +57,7 @@ def test_an_older_release_writes_on_without_the_newer_columns(store):
 
     client = Client.objects.get()
     assert (client.labels, client.objection, client.preference, client.session) == ({}, "", 0, None)
+    assert client.troubles == {}
 
 
 def test_a_client_that_has_stopped_is_taken_away(store):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import threading
+
 import pytest
 
 from django_river.service import Backoff
@@ -82,6 +85,18 @@ def test_a_duty_that_fails_is_tried_again_and_said_to_work_again(keep, caplog):
         record for record in caplog.records if "beat failed, trying again in 0.0 s: away" in record.message
     ]
     assert [bool(record.exc_info) for record in failures] == [True, False]
+
+
+def test_a_duty_that_fails_is_told_until_it_works_again(keep):
+    heal = threading.Event()
+    task = Task(do=lambda: heal.is_set() or 1 / 0)
+    keeper = keep(beat=task, other=Task())
+    keeper.start()
+    wait_until(lambda: task.runs >= 2)
+    assert re.fullmatch(r"beat failed (once|\d+ times in a row): division by zero", keeper.trouble)
+    heal.set()
+
+    wait_until(lambda: keeper.trouble == "")
 
 
 def test_a_hurried_duty_is_done_at_once(keep):

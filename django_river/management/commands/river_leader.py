@@ -52,6 +52,11 @@ def _lines(found: LeaderReport) -> Iterator[str]:
     yield from _section("Candidates", map(_candidate, candidates))
     if others:
         yield from _section("Others", ((client.id, client.objection) for client in others))
+    troubles = [
+        (client.id, name, text) for client in found.clients for name, text in sorted(client.troubles.items())
+    ]
+    if troubles:
+        yield from _section("Troubles", troubles)
     if found.terms:
         yield from _section("Last terms", map(_term, found.terms))
 

@@ -78,6 +78,7 @@ class Driver(LeadersDriver):
             preference=info.preference,
             labels=json.dumps(dict(info.labels)),
             session=info.session,
+            troubles=json.dumps(dict(info.troubles)),
         )
 
     def client_delete(self, client_id: str) -> None:
