@@ -115,6 +115,14 @@ def settle(using: str = "default") -> None:
     connections.close_all()
 
 
+def has_jobs(condition: str) -> bool:
+    """Whether there is such a job."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS (SELECT FROM river_job WHERE {condition})")
+        ((found,),) = cursor.fetchall()
+    return bool(found)
+
+
 def last_id(using: str = "default") -> int:
     """The largest id."""
     return Job.objects.using(using).order_by("-pk").values_list("pk", flat=True).first() or 0

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+
+from django.db import connection
 
 from benchmarks import database, processes
 from benchmarks.accounting import Cost, Watch
+from benchmarks.waiting import wait_until
+from django_river.models import Leader
 
 #: How our own connections say who they are; those of jobs are Django's.
 APPLICATION = "django_river"
@@ -58,6 +64,18 @@ def work(
         "connections": watch.connections,
         "RSS MB": watch.rss_mb,
     }
+
+
+@contextmanager
+def leading(*, is_emptied: bool = True) -> Iterator[None]:
+    """A ``runworkers`` process, until the block ends; with its lease begun, and without older jobs."""
+    if is_emptied:
+        database.empty()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM river_leader")
+    with processes.running(processes.RUNWORKERS, processes.environ_with()):
+        wait_until(Leader.objects.exists)
+        yield
 
 
 @cache

@@ -3,6 +3,7 @@
 from benchmarks.plan import Scenario
 from benchmarks.scenarios import (
     burn_down,
+    cleaning,
     enqueuing,
     failover,
     idle,
@@ -11,6 +12,7 @@ from benchmarks.scenarios import (
     many_queues,
     old_age,
     orm,
+    scheduling,
     sleeping,
     sqlite,
 )
@@ -21,10 +23,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     *orm.SCENARIOS,
     *enqueuing.SCENARIOS,
     *latency.SCENARIOS,
+    *scheduling.SCENARIOS,
     *idle.SCENARIOS,
     *many_queues.SCENARIOS,
     *failover.SCENARIOS,
     *live_digest.SCENARIOS,
     *old_age.SCENARIOS,
+    *cleaning.SCENARIOS,
     *sqlite.SCENARIOS,
 )
