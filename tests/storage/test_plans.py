@@ -109,29 +109,31 @@ def _fill(store: Storage) -> None:
         _fill_sqlite(store)
         return
     # A million in seconds. Of those that wait for their time few are due: the leader sees to it.
-    store.session.execute(
-        """
-        INSERT INTO river_job (
-            kind, args, queue, state, attempt, created_at, scheduled_at, attempted_at, attempted_by, finalized_at,
-            unique_key, unique_states
+    # Not on our own connection, whose statements have a time limit: the machine may be busy.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO river_job (
+                kind, args, queue, state, attempt, created_at, scheduled_at, attempted_at, attempted_by, finalized_at,
+                unique_key, unique_states
+            )
+            SELECT 'tests.work', '{}', 'q' || number %% 5, state, CASE state WHEN 'available' THEN 0 ELSE 1 END, moment,
+                CASE WHEN state IN ('retryable', 'scheduled') AND number %% 2000 > 20 THEN now() + (now() - moment)
+                    ELSE moment END,
+                CASE WHEN state <> 'available' THEN moment END,
+                CASE WHEN state <> 'available' THEN ARRAY[%(client_id)s] END,
+                CASE WHEN state IN ('completed', 'discarded') THEN moment END,
+                CASE WHEN number %% 9 = 0 THEN rpad(number::text, 32, '.')::bytea END,
+                CASE WHEN number %% 9 = 0 THEN %(mask)s::int::bit(8) END
+            FROM generate_series(1, %(rows)s) AS row (number)
+            CROSS JOIN LATERAL (
+                SELECT (%(states)s::river_job_state[])[1 + number %% cardinality(%(states)s::river_job_state[])] AS state,
+                    now() - make_interval(secs => number) AS moment
+            ) AS drawn
+            """,
+            {"client_id": ME, "mask": bit_mask(DEFAULT_STATES), "rows": ROWS, "states": STATES},
         )
-        SELECT 'tests.work', '{}', 'q' || number %% 5, state, CASE state WHEN 'available' THEN 0 ELSE 1 END, moment,
-            CASE WHEN state IN ('retryable', 'scheduled') AND number %% 2000 > 20 THEN now() + (now() - moment)
-                ELSE moment END,
-            CASE WHEN state <> 'available' THEN moment END,
-            CASE WHEN state <> 'available' THEN ARRAY[%(client_id)s] END,
-            CASE WHEN state IN ('completed', 'discarded') THEN moment END,
-            CASE WHEN number %% 9 = 0 THEN rpad(number::text, 32, '.')::bytea END,
-            CASE WHEN number %% 9 = 0 THEN %(mask)s::int::bit(8) END
-        FROM generate_series(1, %(rows)s) AS row (number)
-        CROSS JOIN LATERAL (
-            SELECT (%(states)s::river_job_state[])[1 + number %% cardinality(%(states)s::river_job_state[])] AS state,
-                now() - make_interval(secs => number) AS moment
-        ) AS drawn
-        """,
-        {"client_id": ME, "mask": bit_mask(DEFAULT_STATES), "rows": ROWS, "states": STATES},
-    )
-    store.session.execute("VACUUM (ANALYZE) river_job", {})
+        cursor.execute("VACUUM (ANALYZE) river_job")
 
 
 def _fill_sqlite(store: Storage) -> None:
