@@ -18,6 +18,13 @@ def kind_problem(kind: object) -> str | None:
     return None
 
 
+def periodic_problem(name: object) -> str | None:
+    """Say why this cannot be the name of a periodic job, or return ``None``."""
+    if not isinstance(name, str) or not _KIND.match(name):
+        return f"name must be 1 to 127 word characters or any of -[]<>/.·:+ and start with a word character, got {name!r}"
+    return None
+
+
 def queue_problem(queue: object) -> str | None:
     """Say why this cannot be a queue's name, or return ``None``."""
     if not isinstance(queue, str) or len(queue) > MAX_QUEUE_LENGTH or not _QUEUE.match(queue):
