@@ -228,6 +228,9 @@ class Client(models.Model):
     session = models.BigIntegerField(null=True, blank=True)
     #: Its parts that fail: name → what is to be said of it.
     troubles = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    release = models.TextField(default="", db_default="", blank=True)
+    #: Which periodic jobs it declares: the ``hash`` of a :class:`PeriodicRegistry`.
+    registry_hash = models.TextField(default="", db_default="", blank=True)
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
 
@@ -237,3 +240,67 @@ class Client(models.Model):
 
     def __str__(self) -> str:
         return self.id
+
+
+class PeriodicRegistry(models.Model):
+    """All periodic jobs that some client declares, as one text; the one in force is enqueued by the leader."""
+
+    hash = models.TextField(primary_key=True)
+    #: Canonical JSON, whose SHA-256 is the hash. Text: jsonb would write numbers in another way.
+    entries = models.TextField()
+    #: True for the one in force, null for the others: so no two can be.
+    is_in_force = models.BooleanField(null=True, unique=True)
+    release = models.TextField(default="", blank=True)
+    since = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("periodic registry")
+        verbose_name_plural = _("periodic registries")
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class PeriodicJob(models.Model):
+    """An entry of the registry in force: when it runs next, and how it went."""
+
+    name = models.TextField(primary_key=True)
+    kind = models.TextField()
+    #: When it runs, in words.
+    schedule = models.TextField()
+    #: The entry as canonical JSON, and its SHA-256: a leader enqueues only what it declares in the very same way.
+    entry = models.TextField()
+    fingerprint = models.TextField()
+    #: Null: never.
+    next_run_at = models.DateTimeField(null=True, blank=True)
+    #: A run asked for besides the schedule.
+    extra_run_at = models.DateTimeField(null=True, blank=True)
+    last_run_at = models.DateTimeField(null=True, blank=True)
+    last_job_id = models.BigIntegerField(null=True, blank=True)
+    #: The state in which the last run that is over has ended.
+    last_outcome = models.TextField(default="", blank=True)
+    last_finished_at = models.DateTimeField(null=True, blank=True)
+    last_success_at = models.DateTimeField(null=True, blank=True)
+    #: Why it could not be enqueued, until it can.
+    error = models.TextField(default="", blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    #: In seconds; null: nobody minds.
+    expect_success_within = models.FloatField(null=True, blank=True)
+    overdue_since = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("periodic job")
+        verbose_name_plural = _("periodic jobs")
+        permissions = [
+            ("pause_periodicjob", _("Can pause and resume periodic jobs")),
+            ("run_periodicjob", _("Can run periodic jobs now")),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits to be resumed."""
+        return self.paused_at is not None

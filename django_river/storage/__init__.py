@@ -15,6 +15,7 @@ from django_river.storage.sessions import DjangoSession
 if TYPE_CHECKING:
     from django_river.storage.base import Listener, Session, Storage
     from django_river.storage.overview import Overview
+    from django_river.storage.periodic import PeriodicStorage
     from django_river.storage.upkeep import Upkeep
     from django_river.terms import Term
 
@@ -30,6 +31,10 @@ UPKEEPS = {
 OVERVIEWS = {
     "postgresql": "django_river.storage.postgres.overview.PostgresOverview",
     "sqlite": "django_river.storage.sqlite.overview.SqliteOverview",
+}
+PERIODIC = {
+    "postgresql": "django_river.storage.postgres.periodic.PostgresPeriodic",
+    "sqlite": "django_river.storage.sqlite.periodic.SqlitePeriodic",
 }
 
 
@@ -64,6 +69,12 @@ def upkeep_on(session: Session, using: str, *, term: Term | None = None) -> Upke
     """Maintenance on a session that is there already."""
     upkeep: Upkeep = import_string(_of_vendor(UPKEEPS, using))(session, term)
     return upkeep
+
+
+def for_periodic(using: str, session: Session | None = None) -> PeriodicStorage:
+    """What is stored about periodic jobs, on the session of a storage, or on Django's connection of this thread."""
+    found: PeriodicStorage = import_string(_of_vendor(PERIODIC, using))(session or DjangoSession(using))
+    return found
 
 
 def for_people(using: str) -> Overview:

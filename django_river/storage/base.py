@@ -162,6 +162,9 @@ class ClientInfo:
     session: int | None = None
     #: Which of its parts fail, by name, and what is to be said of each.
     troubles: Mapping[str, str] = field(default_factory=dict)
+    release: str = ""
+    #: Which periodic jobs it declares.
+    registry_hash: str = ""
 
     @property
     def can_lead(self) -> bool:

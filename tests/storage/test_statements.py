@@ -48,6 +48,8 @@ def test_have_one_name_each(package):
 def test_of_both_databases_are_used(package_name):
     """Each is run by the driver, the overview or the migration of its database."""
     code = "".join(file.read_text() for file in files(package_name).iterdir() if file.name.endswith(".py"))
-    code += files("django_river.storage").joinpath("overview.py").read_text()
+    code += "".join(
+        files("django_river.storage").joinpath(name).read_text() for name in ("overview.py", "periodic.py")
+    )
 
     assert [name for name in load(package_name) if f'"{name}"' not in code] == []

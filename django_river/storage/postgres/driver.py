@@ -79,6 +79,8 @@ class Driver(LeadersDriver):
             labels=json.dumps(dict(info.labels)),
             session=info.session,
             troubles=json.dumps(dict(info.troubles)),
+            release=info.release,
+            registry_hash=info.registry_hash,
         )
 
     def client_delete(self, client_id: str) -> None:

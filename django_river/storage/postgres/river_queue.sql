@@ -33,16 +33,17 @@ RETURNING name;
 -- name: client_beat
 INSERT INTO django_river_client (
     id, host, pid, version, queues, slots, can_lead, objection, preference, labels, session, troubles,
-    started_at, heartbeat_at
+    release, registry_hash, started_at, heartbeat_at
 )
 VALUES (
     %(id)s, %(host)s, %(pid)s, %(version)s, %(queues)s::jsonb, %(slots)s, %(can_lead)s, %(objection)s, %(preference)s,
-    %(labels)s::jsonb, %(session)s, %(troubles)s::jsonb, now(), now()
+    %(labels)s::jsonb, %(session)s, %(troubles)s::jsonb, %(release)s, %(registry_hash)s, now(), now()
 )
 ON CONFLICT (id) DO UPDATE
 SET heartbeat_at = now(), queues = EXCLUDED.queues, slots = EXCLUDED.slots, can_lead = EXCLUDED.can_lead,
     objection = EXCLUDED.objection, preference = EXCLUDED.preference, labels = EXCLUDED.labels,
-    session = EXCLUDED.session, troubles = EXCLUDED.troubles;
+    session = EXCLUDED.session, troubles = EXCLUDED.troubles, release = EXCLUDED.release,
+    registry_hash = EXCLUDED.registry_hash;
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = %(id)s;

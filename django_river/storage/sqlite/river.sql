@@ -239,16 +239,17 @@ RETURNING name;
 -- name: client_beat
 INSERT INTO django_river_client (
     id, host, pid, version, queues, slots, can_lead, objection, preference, labels, session, troubles,
-    started_at, heartbeat_at
+    release, registry_hash, started_at, heartbeat_at
 )
 VALUES (
     :id, :host, :pid, :version, :queues, :slots, :can_lead, :objection, :preference, :labels, :session, :troubles,
-    :now, :now
+    :release, :registry_hash, :now, :now
 )
 ON CONFLICT (id) DO UPDATE
 SET heartbeat_at = :now, queues = excluded.queues, slots = excluded.slots, can_lead = excluded.can_lead,
     objection = excluded.objection, preference = excluded.preference, labels = excluded.labels,
-    session = excluded.session, troubles = excluded.troubles;
+    session = excluded.session, troubles = excluded.troubles, release = excluded.release,
+    registry_hash = excluded.registry_hash;
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = :id;
