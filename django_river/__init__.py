@@ -10,10 +10,12 @@ from django_river.exceptions import (
     JobInterrupted,
     JobSnooze,
     JobTimeout,
+    RegistryMismatch,
     RiverError,
     UnknownQueue,
 )
 from django_river.jobs.context import JobContext
+from django_river.jobs.periodic import periodic
 from django_river.jobs.retry import DefaultRetry, ExponentialRetry, Failure, FixedRetry, NoRetry, RetryOn
 from django_river.jobs.states import State
 from django_river.jobs.unique import Unique
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     # Definition
     "job",
+    "periodic",
     "JobContext",
     "JobFunction",
     "State",
@@ -47,6 +50,7 @@ __all__ = [
     "ArgumentTypeError",
     "ArgumentValueError",
     "DefinitionError",
+    "RegistryMismatch",
     "RiverError",
     "UnknownQueue",
 ]

@@ -11,6 +11,7 @@ from django_river.leader_policy import Candidacy, load_policy
 from django_river.leadership import Elector
 from django_river.maintenance.maintainer import Maintainer
 from django_river.notifier import Notifier
+from django_river.registration import Registration
 from django_river.storage.base import ClientInfo
 from django_river.terms import Term, TermEnd
 from django_river.work.keeper import Keeper
@@ -49,6 +50,7 @@ class Candidate:
         client_id: str,
         config: Config,
         objection: str,
+        registration: Registration,
         keeper: Keeper,
         notifier: Notifier | None,
         maintainer: Maintainer,
@@ -60,7 +62,9 @@ class Candidate:
         self.leader_bound = leader_bound
         self.may_stand = not objection
 
-        self.candidacy = Candidacy(load_policy(config.leader_election), objection=objection)
+        self.candidacy = Candidacy(
+            load_policy(config.leader_election), forbidden=lambda: objection or registration.objection
+        )
         self.elector = Elector(
             storage=keeper.storage,
             client_id=client_id,
@@ -102,6 +106,11 @@ class Candidate:
             self._hurry()
         elif action == "request_resign" and leader_id in {"", own} and self.elector.is_leader:
             self.elector.step_down(TermEnd.RESIGNED, "it was asked to resign")
+            self._hurry()
+
+    def reconsider(self) -> None:
+        """Whether we may lead has changed, and the heartbeat has said so: a leader that must not resigns."""
+        if self.may_stand:
             self._hurry()
 
     def suspect(self) -> None:

@@ -7,12 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 from django.apps.config import AppConfig
+from django.conf import settings as project
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
 from django_river.conf import KEEP, SETTING, Config, config, problems, raw_settings
 from django_river.exceptions import ConfigError, DefinitionError
 from django_river.jobs.definition import Definition
+from django_river.jobs.periodic import declared
+from django_river.jobs.periodic_registry import Flaw, PeriodicEntry, resolve
 from django_river.jobs.registry import registry
 from django_river.jobs.states import State
 from django_river.leader_policy import load_policy
@@ -88,6 +91,41 @@ def _retention_messages(definition: Definition[..., Any], known: Config) -> Iter
         )
         hint = "Raise COMPLETED_RETENTION, for that queue at least, or shorten by_period."
         yield Warning(text, hint=_hint(hint, "W004"), id=_id("W004"), obj=definition.place)
+
+
+@register()
+def check_periodic(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Every ``@periodic`` and item of ``PERIODIC``: its options, its arguments, its queue, and no name twice."""
+    if problems(raw_settings()):
+        return []
+    known = config()
+    entries, wrong = resolve(
+        declared, known.periodic, timezone=project.TIME_ZONE, max_args_bytes=known.max_args_bytes
+    )
+    found: list[CheckMessage] = []
+    for problem in wrong:
+        id, hint = _PERIODIC[problem.flaw]
+        found.append(Error(problem.text, hint=_hint(hint, id), id=_id(id), obj=problem.place))
+    if not known.dynamic_queues:
+        # A queue of the job's own is the definition's business.
+        found += [_unknown_queue(e) for e in entries if e.declaration.queue and e.queue not in known.queues]
+    return found
+
+
+_PERIODIC = {
+    Flaw.DECLARATION: ("E012", "Correct the declaration."),
+    Flaw.DUPLICATE: ("E013", "Give each a name of its own with name=."),
+    Flaw.ARGUMENTS: ("E014", "Correct args, or the function's signature."),
+}
+
+
+def _unknown_queue(entry: PeriodicEntry) -> CheckMessage:
+    return Error(
+        f"Periodic job {entry.name!r} goes to queue {entry.queue!r}, which {SETTING}['QUEUES'] does not name.",
+        hint=_hint("Add the queue, or set DYNAMIC_QUEUES to True.", "E011"),
+        id=_id("E011"),
+        obj=entry.declaration.place,
+    )
 
 
 def _database_messages() -> Iterator[CheckMessage]:

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import secrets
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from threading import Lock
 
 from django.db import Error as DatabaseProblem
 
 from django_river import storage
 from django_river.candidate import Candidate
-from django_river.conf import Config, QueueConfig
+from django_river.conf import FOLLOW, Config, QueueConfig
 from django_river.exceptions import ConfigError
 from django_river.hints import hints
+from django_river.identity import unique_client_id, version
 from django_river.jobs.context import CancelReason
+from django_river.jobs.periodic_registry import PeriodicRegistry
 from django_river.jobs.registry import Registry
 from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import RENEWALS
@@ -34,6 +33,7 @@ from django_river.maintenance.services import leader_services
 from django_river.maintenance.stand_in import StandIn
 from django_river.names import queue_problem
 from django_river.notifier import Ears, Notifier
+from django_river.registration import Registration, declared_registry
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
 from django_river.storage.base import ClientInfo
@@ -84,6 +84,7 @@ class Client:
         config: Config,
         *,
         registry: Registry = all_jobs,
+        periodic: PeriodicRegistry | None = None,
         queues: Mapping[str, QueueConfig] | None = None,
         can_lead: bool = True,
         client_id: str | None = None,
@@ -131,6 +132,15 @@ class Client:
         # Nothing that the keeper does may last so long that the lease is not renewed in time.
         patience = min(STATEMENT_TIMEOUT, config.leader_ttl / RENEWALS)
         self.keeper = Keeper(storage=storage.open_storage(self.using, timeout=patience))
+        self.registration = Registration(
+            storage=storage.for_periodic(self.using, self.keeper.storage.session),
+            registry=declared_registry(config) if periodic is None else periodic,
+            release=config.release,
+            client_timeout=config.client_timeout,
+            follows_mismatch=config.on_mismatch == FOLLOW,
+            announce=self._heartbeat,
+            on_change=self._standing_changed,
+        )
         self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
             producers=[producer for producer in self.producers.values() if producer.is_leader_bound],
@@ -153,6 +163,7 @@ class Client:
             client_id=self.id,
             config=config,
             objection="" if can_lead else "it was started with --no-lead",
+            registration=self.registration,
             keeper=self.keeper,
             notifier=self.notifier,
             maintainer=self.maintainer,
@@ -164,10 +175,12 @@ class Client:
             id=self.id,
             host=socket.gethostname(),
             pid=os.getpid(),
-            version=_version(),
+            version=version(),
             slots=slots,
             queues=sorted(self.queues),
             labels=config.labels,
+            release=config.release,
+            registry_hash=self.registration.registry.hash,
         )
         self._take_on_duties()
         self._on_crash = on_crash
@@ -179,8 +192,9 @@ class Client:
     def start(self) -> None:
         """Announce this client and start its parts, unless they run; nothing is started if it cannot be announced.
 
-        Raises Django's database errors when the database cannot be reached, or has not been migrated, and
-        :class:`RuntimeError` after a stop: a client runs once.
+        Raises Django's database errors when the database cannot be reached, or has not been migrated,
+        :class:`RegistryMismatch` when other periodic jobs are in force, and :class:`RuntimeError` after a stop: a
+        client runs once.
         """
         with self._lifecycle:
             if self._report is not None:
@@ -227,16 +241,21 @@ class Client:
     def has_due_jobs(self) -> bool:
         """Whether any job of our queues could run now; asks the database on the caller's connection."""
         store = storage.for_caller(self.using)
-        ours = [name for name, options in self.queues.items() if self.can_lead or not options.leader_only]
-        return store.job_has_due(sorted(ours), scheduled=self.can_lead)
+        may_lead = self.can_lead and not self.registration.objection
+        ours = [name for name, options in self.queues.items() if may_lead or not options.leader_only]
+        return store.job_has_due(sorted(ours), scheduled=may_lead)
 
     def _announce(self) -> None:
         try:
-            self._heartbeat()
+            self.registration.enter()
             self._touch_queues()
         except BaseException:
             self.keeper.storage.close()
             raise
+
+    def _standing_changed(self) -> None:
+        self._heartbeat()
+        self.candidate.reconsider()
 
     def _start_parts(self) -> None:
         hints.add_waker(self.using, self.fetcher.hint)
@@ -288,6 +307,7 @@ class Client:
 
     def _take_on_duties(self) -> None:
         self.keeper.add("heartbeat", self._heartbeat)
+        self.keeper.add("registration", self.registration.look)
         self.keeper.add("touch queues", self._touch_queues)
         self.keeper.add("reconcile", self._reconcile)
         self.keeper.add("give up overdue", self._give_up_overdue)
@@ -390,15 +410,6 @@ class Client:
             self.keeper.storage.close()
 
 
-def unique_client_id(name: str | None = None) -> str:
-    """An id that no other process start has: a name or the host, the pid, and something random.
-
-    It is at most 100 characters, as River wants it, and may be read by people.
-    """
-    base = re.sub(r"[^\w.\-]", "_", name or socket.gethostname())[:60]
-    return f"{base}_{os.getpid()}_{secrets.token_hex(4)}"
-
-
 def chosen_queues(
     config: Config, *, only: Collection[str] = (), exclude: Collection[str] = ()
 ) -> dict[str, QueueConfig]:
@@ -414,10 +425,3 @@ def chosen_queues(
     return {
         name: options for name, options in known.items() if (not only or name in only) and name not in exclude
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("django-riverqueue")
-    except metadata.PackageNotFoundError:
-        return "unknown"

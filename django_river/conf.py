@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time, timedelta
 from functools import lru_cache
+from importlib import metadata
 from typing import Any
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
 from django_river.names import queue_problem
 
 SETTING = "DJANGO_RIVER"
+#: Where a build may say which release it is, for projects whose settings do not.
+RELEASE_VARIABLE = "DJANGO_RIVER_RELEASE"
+REFUSE, FOLLOW = "refuse", "follow"
 MAX_WORKERS_LIMIT = 10_000
 #: No span is longer than ten years: beyond that a moment may not exist.
 MAX_SECONDS = 315_360_000
@@ -176,6 +181,20 @@ OPTIONS = (
         "REINDEX_AT", None, "a time of day as 'HH:MM', or None", _optional(_is_time_of_day),
         "When to build the indexes of the job table anew each day, in UTC; None never does. Postgres only.",
     ),
+    Option(
+        "PERIODIC", [], "a list of dicts", lambda v: isinstance(v, list | tuple),
+        "Periodic jobs besides those of `@periodic`: schedules for jobs of other apps.",
+    ),
+    Option(
+        "RELEASE", None, "a text, or None", _optional(lambda v: isinstance(v, str)),
+        "Which release of the project this is: a newer one takes the periodic jobs over. By default what the "
+        "environment variable `DJANGO_RIVER_RELEASE` says, or the project's installed version.",
+    ),
+    Option(
+        "ON_MISMATCH", REFUSE, "'refuse' or 'follow'", lambda v: v in (REFUSE, FOLLOW),
+        "What a worker does whose periodic jobs are not those in force, and whose release is not newer: refuse to "
+        "start, or work jobs and never lead.",
+    ),
 )  # fmt: skip
 
 QUEUE_OPTIONS = (
@@ -268,6 +287,11 @@ class Config:
     cancelled_retention: float = float(DAY)
     discarded_retention: float = 7.0 * DAY
     reindex_at: time | None = None
+    #: The items of ``PERIODIC`` as they were given; ``jobs.periodic`` reads them.
+    periodic: Sequence[object] = ()
+    #: Empty if nobody says.
+    release: str = ""
+    on_mismatch: str = REFUSE
 
     @property
     def slots(self) -> int:
@@ -329,6 +353,8 @@ def config() -> Config:
     values = _ready({option.name: raw.get(option.name, option.default) for option in OPTIONS})
     values["queues"] = {name: QueueConfig(**_ready(options)) for name, options in values["queues"].items()}
     values["leader_election"] = LeaderElectionConfig(**_ready(values["leader_election"]))
+    values["periodic"] = tuple(values["periodic"])
+    values["release"] = values["release"] or os.environ.get(RELEASE_VARIABLE) or _project_version()
     return Config(**values)
 
 
@@ -341,6 +367,15 @@ def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("REINDEX_AT") is not None:
         values["REINDEX_AT"] = time.fromisoformat(values["REINDEX_AT"])
     return {name.lower(): value for name, value in values.items()}
+
+
+def _project_version() -> str:
+    """The version of the installed distribution that is named like the package of the settings."""
+    package = os.environ.get(ENVIRONMENT_VARIABLE, "").partition(".")[0]
+    try:
+        return metadata.version(package) if package else ""
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _seconds(value: float | timedelta) -> float:

@@ -31,6 +31,10 @@ class MigrationError(RiverError):
     """River's tables exist already, at a version this package cannot adopt."""
 
 
+class RegistryMismatch(RiverError):
+    """This process declares other periodic jobs than those in force: its client must not start."""
+
+
 class UnknownQueue(RiverError, ValueError):
     """A job was enqueued into a queue that no setting names."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -58,10 +58,10 @@ class SettingsPolicy:
 class Candidacy:
     """Whether one client stands, by its policy. A policy that fails is an objection."""
 
-    def __init__(self, policy: LeaderPolicy, *, objection: str = "") -> None:
+    def __init__(self, policy: LeaderPolicy, *, forbidden: Callable[[], str] = lambda: "") -> None:
         self.policy = policy
-        #: An objection that no policy can lift, such as a flag of the command line.
-        self.standing_objection = objection
+        #: Asked before the policy: an objection that it cannot lift.
+        self.forbidden = forbidden
 
         #: Written by :meth:`present`, read by the elector. Until asked, nobody stands.
         self.objection = "it has not been asked yet"
@@ -73,8 +73,8 @@ class Candidacy:
         return replace(client, objection=self.objection, preference=self.preference)
 
     def _ask(self, client: ClientInfo) -> tuple[str, int]:
-        if self.standing_objection:
-            return self.standing_objection, 0
+        if objection := self.forbidden():
+            return objection, 0
         try:
             objection, preference = self.policy.objection(client), int(self.policy.preference(client))
         except Exception as error:

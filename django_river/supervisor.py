@@ -27,6 +27,10 @@ SETTLED_SECONDS = 60.0
 #: A process that ends with an error in its first so many seconds could not start at all.
 FIRST_SECONDS = 10.0
 EXIT_ERROR = 1
+#: How a process ends whose periodic jobs are not those in force.
+EXIT_MISMATCH = 78
+#: Ends after which another start would end in the same way.
+HOPELESS = (EXIT_ERROR, EXIT_MISMATCH)
 #: How a process ends that had to cut jobs off, but has stored all results.
 EXIT_INTERRUPTED = 3
 #: How a process ends that is told to stop before it listens.
@@ -88,7 +92,7 @@ class Supervisor:
             self._children.remove(child)
             self._worst = _worst([self._worst, _exit_code(code)])
             return
-        if code == EXIT_ERROR and child.backoff.failures == 0 and now - child.started_at < FIRST_SECONDS:
+        if code in HOPELESS and child.backoff.failures == 0 and now - child.started_at < FIRST_SECONDS:
             # It said why. Alone it would have ended the same way, and starting it again would not help.
             self._has_failed, self._worst = True, code
             return

@@ -42,7 +42,7 @@ class Standing(Elector):
 
 def candidacy(preference: int = 0, objection: str = "") -> Candidacy:
     """A candidacy that has been asked already."""
-    made = Candidacy(SettingsPolicy(LeaderElectionConfig(preference=preference)), objection=objection)
+    made = Candidacy(SettingsPolicy(LeaderElectionConfig(preference=preference)), forbidden=lambda: objection)
     made.objection, made.preference = objection, preference
     return made
 

@@ -10,14 +10,16 @@ from django.core.checks.registry import registry as django_registry
 from django.db import connections
 
 from django_river import checks
-from django_river.checks import check_definitions, check_settings
+from django_river.checks import check_definitions, check_periodic, check_settings
 from django_river.conf import OPTIONS
 from django_river.enqueue import JobFunction
 from django_river.jobs.definition import JobOptions
+from django_river.jobs.periodic import Declarations
 from django_river.jobs.registry import Registry
 from django_river.jobs.states import State
 from django_river.jobs.unique import DEFAULT_STATES, Unique
 from django_river.names import queue_problem
+from tests.periodic import declare
 
 DAY = timedelta(days=1)
 MEANINGS = {option.name: option.meaning for option in OPTIONS}
@@ -253,8 +255,82 @@ class TestDefinitions:
         assert check_definitions(None) == []
 
 
+class TestPeriodic:
+    @pytest.fixture
+    def declared(self, monkeypatch):
+        declared = Declarations()
+        monkeypatch.setattr(checks, "declared", declared)
+        return declared
+
+    def found(self):
+        return [(message.id, message.msg, message.hint, message.obj) for message in check_periodic(None)]
+
+    def test_must_be_understood(self, declared, settings):
+        settings.DJANGO_RIVER = {"PERIODIC": [{"job": "nowhere.x", "every": 5}]}
+
+        assert self.found() == [
+            (
+                "django_river.E012",
+                "DJANGO_RIVER['PERIODIC'][0]: job 'nowhere.x' cannot be imported: No module named 'nowhere'.",
+                hint("Correct the declaration.", "E012"),
+                "DJANGO_RIVER['PERIODIC'][0]",
+            )
+        ]
+
+    def test_must_have_names_of_their_own(self, declared, settings):
+        settings.DJANGO_RIVER = {"PERIODIC": [{"name": "n", "job": "tests.shop.jobs.nothing", "every": 5}]}
+        declared.add(declare("n"))
+
+        assert self.found() == [
+            (
+                "django_river.E013",
+                "Periodic job 'n' is declared 2 times: DJANGO_RIVER['PERIODIC'][0] and tests.n.",
+                hint("Give each a name of its own with name=.", "E013"),
+                "DJANGO_RIVER['PERIODIC'][0]",
+            )
+        ]
+
+    def test_must_have_arguments_that_fit(self, declared):
+        declared.add(declare("n", args={"number": "one"}))
+
+        ((id, text, advice, place),) = self.found()
+        assert (id, place) == ("django_river.E014", "tests.n")
+        assert text.startswith(
+            "Periodic job 'n': args cannot be used: shop.nothing: argument 'number': expected int"
+        )
+        assert advice == hint("Correct args, or the function's signature.", "E014")
+
+    def test_must_go_to_a_queue_that_exists(self, declared):
+        declared.add(declare("n", queue="nowhere"))
+
+        assert self.found() == [
+            (
+                "django_river.E011",
+                "Periodic job 'n' goes to queue 'nowhere', which DJANGO_RIVER['QUEUES'] does not name.",
+                hint("Add the queue, or set DYNAMIC_QUEUES to True.", "E011"),
+                "tests.n",
+            )
+        ]
+
+    def test_may_go_anywhere_if_queues_are_dynamic(self, declared, settings):
+        settings.DJANGO_RIVER = {"DYNAMIC_QUEUES": True}
+        declared.add(declare("n", queue="nowhere"))
+
+        assert self.found() == []
+
+    def test_are_left_alone_while_the_settings_are_wrong(self, declared, settings):
+        settings.DJANGO_RIVER = {"NOTIFY": 5, "PERIODIC": [5]}
+
+        assert self.found() == []
+
+    def test_may_be_fine(self, declared):
+        declared.add(declare("n", queue="other"))
+
+        assert self.found() == []
+
+
 def test_django_runs_them():
-    assert {check_settings, check_definitions} <= set(django_registry.get_checks())
+    assert {check_settings, check_definitions, check_periodic} <= set(django_registry.get_checks())
 
 
 def well_defined(number: int) -> None: ...

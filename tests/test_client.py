@@ -677,14 +677,6 @@ class TestChosenQueues:
             chosen_queues(self.settings, **{option: ("y", "a", "x")})
 
 
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    def missing(name):
-        raise module.metadata.PackageNotFoundError
-
-    monkeypatch.setattr(module.metadata, "version", missing)
-    assert module._version() == "unknown"
-
-
 class TestMaintenance:
     def test_ends_the_term_if_it_cannot_start(self, run, monkeypatch, caplog):
         def refuse(*args, **kwargs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import time, timedelta
+from importlib import metadata
 
 import pytest
 
@@ -45,6 +46,9 @@ BAD_VALUES = {
     "CANCELLED_RETENTION": [-2, float("inf")],
     "DISCARDED_RETENTION": [None, float("nan")],
     "REINDEX_AT": ["3:30", "24:00", "03:60", "03:30:00", 3, time(3, 30)],
+    "PERIODIC": [None, {}, "nightly"],
+    "RELEASE": [1.0, 1, b"1"],
+    "ON_MISMATCH": [None, "ignore", True],
 }
 GOOD_VALUES = {
     "CONCURRENCY": [None, 1, 10_000],
@@ -58,6 +62,9 @@ GOOD_VALUES = {
     "LABELS": [{}, {"zone": "a", "rank": "1"}],
     "COMPLETED_RETENTION": [-1, 0, 0.5, timedelta(days=30)],
     "REINDEX_AT": [None, "00:00", "23:59"],
+    "PERIODIC": [[], ({"name": "n"},)],
+    "RELEASE": [None, "", "1.2-3-gdeadbee"],
+    "ON_MISMATCH": ["refuse", "follow"],
 }
 BAD_ELECTION_VALUES = {
     "CANDIDATE": [None, 1],
@@ -311,3 +318,30 @@ class TestSlots:
 
     def test_is_what_the_setting_says(self):
         assert Config(concurrency=3).slots == 3
+
+
+class TestRelease:
+    def test_is_what_the_settings_say(self, settings, monkeypatch):
+        monkeypatch.setenv("DJANGO_RIVER_RELEASE", "2.0")
+        settings.DJANGO_RIVER = {"RELEASE": "1.0"}
+
+        assert config().release == "1.0"
+
+    def test_is_what_the_environment_says(self, settings, monkeypatch):
+        monkeypatch.setenv("DJANGO_RIVER_RELEASE", "2.0")
+        settings.DJANGO_RIVER = {}
+
+        assert config().release == "2.0"
+
+    def test_is_the_version_of_the_project_if_it_is_installed(self, settings, monkeypatch):
+        monkeypatch.delenv("DJANGO_RIVER_RELEASE", raising=False)
+        monkeypatch.setattr(metadata, "version", {"tests": "3.0"}.__getitem__)
+        settings.DJANGO_RIVER = {}
+
+        assert config().release == "3.0"
+
+    def test_is_empty_if_nobody_knows(self, settings, monkeypatch):
+        monkeypatch.delenv("DJANGO_RIVER_RELEASE", raising=False)
+        settings.DJANGO_RIVER = {}
+
+        assert config().release == ""

@@ -26,10 +26,12 @@ import django_river
 from django_river import JobContext, JobFunction, State, Unique, conf, operations, signals
 from django_river.jobs import retry
 from django_river.jobs.arguments import Arguments
+from django_river.jobs.cron import DESCRIPTORS
 from django_river.jobs.definition import JobOptions, default_kind
+from django_river.jobs.periodic import SETTING_KEYS
 from django_river.jobs.registry import registry
 from django_river.jobs.states import TRANSITIONS
-from django_river.management.commands import runworkers
+from django_river.management.commands import river_check, runworkers
 from tests.pages import DOCS, blocks, column, pages, table, text_of
 
 ROOT = DOCS.parent
@@ -195,6 +197,29 @@ class TestWorkers:
 
         for name in column("architecture", "Part"):
             assert f"class {name}" in sources
+
+
+class TestPeriodicJobs:
+    @pytest.fixture
+    def parser(self):
+        return load_command_class("django_river", "river_check").create_parser("manage.py", "river_check")
+
+    def test_lists_every_option(self):
+        assert column("periodic-jobs", "Option") == list(SETTING_KEYS)
+
+    def test_names_every_descriptor(self):
+        assert [name for name in DESCRIPTORS if f"`{name}`" not in text_of("periodic-jobs")] == []
+
+    def test_lists_every_flag_of_the_check(self, parser):
+        django = BaseCommand().create_parser("manage.py", "any")._option_string_actions
+        flags = {flag for flag in parser._option_string_actions if flag not in django}
+
+        assert {cell.split()[0] for cell in column("deployments", "Flag")} == flags
+
+    def test_lists_every_exit_code_of_the_check(self):
+        codes = {value for name, value in vars(river_check).items() if name.startswith("EXIT_")}
+
+        assert {int(row[0]) for row in table("deployments", "Ends with")} == codes
 
 
 def test_sql_to_be_run_by_hand_is_what_the_migration_runs():

@@ -39,7 +39,7 @@ def client(**labels):
 
 def presented(policy=None, objection="", *, labels=None, **given):
     policy = policy or SettingsPolicy(LeaderElectionConfig(**given))
-    info = Candidacy(policy, objection=objection).present(client(**labels or {}))
+    info = Candidacy(policy, forbidden=lambda: objection).present(client(**labels or {}))
     return info.objection, info.preference
 
 

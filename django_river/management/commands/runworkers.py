@@ -17,7 +17,7 @@ from django.utils import autoreload
 
 from django_river.client import Client, StopReport, chosen_queues
 from django_river.conf import MAX_WORKERS_LIMIT, Config, QueueConfig, config
-from django_river.exceptions import ConfigError
+from django_river.exceptions import ConfigError, RegistryMismatch
 from django_river.models import Client as ClientRow
 from django_river.service import cut_off_after
 from django_river.stop_signals import StopSignals
@@ -27,6 +27,8 @@ Queues = Mapping[str, QueueConfig]
 
 EXIT_CLEAN = 0
 EXIT_ERROR = 1
+#: Other periodic jobs are in force: sysexits' word for a configuration that is wrong.
+EXIT_MISMATCH = 78
 #: All results are stored, but jobs that would not stop were cut off; their attempts were given back.
 EXIT_INTERRUPTED = 3
 
@@ -172,6 +174,8 @@ class Command(BaseCommand):
     def _start(self, client: Client) -> None:
         try:
             client.start()
+        except RegistryMismatch as error:
+            raise CommandError(str(error), returncode=EXIT_MISMATCH) from error
         except DatabaseProblem as error:
             if _lacks_tables(client.using):
                 text = f"Database {client.using!r} has no job tables: run manage.py migrate first."
