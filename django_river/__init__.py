@@ -12,6 +12,7 @@ from django_river.exceptions import (
     JobTimeout,
     RegistryMismatch,
     RiverError,
+    UnknownPeriodicJob,
     UnknownQueue,
 )
 from django_river.jobs.context import JobContext
@@ -52,5 +53,6 @@ __all__ = [
     "DefinitionError",
     "RegistryMismatch",
     "RiverError",
+    "UnknownPeriodicJob",
     "UnknownQueue",
 ]

@@ -140,6 +140,7 @@ class Client:
             follows_mismatch=config.on_mismatch == FOLLOW,
             announce=self._heartbeat,
             on_change=self._standing_changed,
+            is_listening=lambda: self._is_listening,
         )
         self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
@@ -283,6 +284,7 @@ class Client:
         services = leader_services(
             term,
             config=self.config,
+            periodic=self.registration.registry,
             known_kinds=lambda: self.registry.kinds,
             on_available=self.fetcher.hint,
         )
@@ -302,6 +304,7 @@ class Client:
             on_leadership=self._leadership_changed,
             on_connect=self._reconcile_now,
             on_disconnect=self._session_lost,
+            on_registry=self._registry_changed,
         )
         return Notifier(listener=listener, ears=ears)
 
@@ -336,8 +339,11 @@ class Client:
         if claimed:
             for job_id in self.keeper.storage.job_cancel_asked(claimed):
                 self._cancel(job_id)
-        is_listening = self.notifier is not None and self.notifier.is_listening
-        return RECONCILE_LISTENING if is_listening else RECONCILE_POLLING
+        return RECONCILE_LISTENING if self._is_listening else RECONCILE_POLLING
+
+    @property
+    def _is_listening(self) -> bool:
+        return self.notifier is not None and self.notifier.is_listening
 
     def _give_up_overdue(self) -> float:
         self.workers.give_up_overdue()
@@ -346,7 +352,7 @@ class Client:
     def _reconcile_now(self) -> None:
         self.fetcher.hint(())
         # The others are to know of our session.
-        self.keeper.hurry("reconcile", "heartbeat")
+        self.keeper.hurry("reconcile", "heartbeat", "registration")
 
     def _cancel(self, job_id: int) -> None:
         attempt = self.attempts.get(job_id)
@@ -370,6 +376,9 @@ class Client:
 
     def _leadership_changed(self, action: str, leader_id: str) -> None:
         self.candidate.hear(action, leader_id)
+
+    def _registry_changed(self) -> None:
+        self.keeper.hurry("registration")
 
     def _session_lost(self) -> None:
         self.candidate.suspect()

@@ -35,6 +35,10 @@ class RegistryMismatch(RiverError):
     """This process declares other periodic jobs than those in force: its client must not start."""
 
 
+class UnknownPeriodicJob(RiverError, LookupError):
+    """There is no periodic job of this name."""
+
+
 class UnknownQueue(RiverError, ValueError):
     """A job was enqueued into a queue that no setting names."""
 

@@ -286,8 +286,9 @@ class PeriodicJob(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True)
     #: In seconds; null: nobody minds.
     expect_success_within = models.FloatField(null=True, blank=True)
+    #: Since when it could have succeeded: it was made, or resumed.
+    expected_since = models.DateTimeField(default=timezone.now)
     overdue_since = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         verbose_name = _("periodic job")

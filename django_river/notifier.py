@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django_river.service import Service
-from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP, Listener
+from django_river.storage.base import (
+    TOPIC_CONTROL,
+    TOPIC_INSERT,
+    TOPIC_LEADERSHIP,
+    TOPIC_REGISTRY,
+    Listener,
+)
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP)
+TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP, TOPIC_REGISTRY)
 #: After so many seconds of silence the connection is asked whether it still lives.
 SILENCE = 5.0
 #: How often a connection that cannot hear (a pooler) is tried again.
@@ -35,6 +41,7 @@ class Ears:
     on_leadership: Callable[[str, str], None]
     on_connect: Callable[[], None]
     on_disconnect: Callable[[], None] = lambda: None
+    on_registry: Callable[[], None] = lambda: None
 
 
 class Notifier(Service):
@@ -96,6 +103,8 @@ class Notifier(Service):
             self.ears.on_insert(_of_type(str, message["queue"]))
         elif topic == TOPIC_LEADERSHIP:
             self.ears.on_leadership(str(action), str(message.get("leader_id", "")))
+        elif topic == TOPIC_REGISTRY:
+            self.ears.on_registry()
         elif action == "cancel":
             self.ears.on_cancel(_of_type(int, message["job_id"]))
         elif action in {"pause", "resume"}:

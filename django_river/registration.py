@@ -6,7 +6,7 @@ all that hold the one in force; otherwise it does not start, or starts as a foll
 With no client alive any registry comes into force.
 
 All who settle hold one lock, from looking who is there to being there themselves; so of two that start at the same
-instant the second sees the first. Running clients look again every second: whose registry is in force no longer stops
+instant the second sees the first. Running clients are told, and look again now and then: whose registry is in force no longer stops
 leading, and when those who held it are gone, those who are left settle anew.
 """
 
@@ -37,8 +37,8 @@ from django_river.storage.periodic import (
 
 logger = logging.getLogger(__name__)
 
-#: How often a running client looks which registry is in force, in seconds.
-LOOK_SECONDS = 1.0
+#: How often a running client looks which registry is in force, in seconds; one that listens is told.
+LOOK_POLLING, LOOK_LISTENING = 1.0, 5.0
 #: A refusal names so many of the clients that hold the other registry.
 CLIENTS_NAMED = 10
 #: What decides when an entry runs: while this stays, so does its next run.
@@ -104,6 +104,7 @@ class Registration:
         follows_mismatch: bool,
         announce: Callable[[], object],
         on_change: Callable[[], None] = lambda: None,
+        is_listening: Callable[[], bool] = lambda: False,
     ) -> None:
         self.storage = storage
         self.registry = registry
@@ -113,6 +114,7 @@ class Registration:
         #: Writes the client's row, with our :attr:`objection`, in the transaction that settles.
         self.announce = announce
         self.on_change = on_change
+        self.is_listening = is_listening
 
         #: Why this client may not lead, in words; empty if it may.
         self.objection = ""
@@ -139,16 +141,19 @@ class Registration:
 
     def look(self) -> float:
         """See whether our registry is still in force, or could be again; answer in how many seconds to look again."""
+        self._compare()
+        return LOOK_LISTENING if self.is_listening() else LOOK_POLLING
+
+    def _compare(self) -> None:
         in_force = self.storage.registry_in_force()
         if in_force is not None and in_force.hash == self.registry.hash:
             self._stand("")
-            return LOOK_SECONDS
+            return
         clients: Sequence[LiveClient] = self.storage.client_list_live(self.client_timeout)
         verdict = judge(self.registry.hash, self.release, in_force, clients)
         if verdict.may_lead:
             verdict, in_force, clients = self._try_to_adopt()
         self._stand(self._reason(verdict, in_force, clients))
-        return LOOK_SECONDS
 
     def _try_to_adopt(self) -> tuple[Verdict, RegistryInForce | None, Sequence[LiveClient]]:
         with self.storage.atomic():

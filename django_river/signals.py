@@ -26,3 +26,7 @@ leader_elected = Signal()
 #: This client leads no longer; what a leader does has been stopped. Arguments: ``client_id``, ``term``, ``why``
 #: (:class:`~django_river.terms.TermEnd`).
 leader_lost = Signal()
+
+#: A periodic job has not succeeded for longer than ``expect_success_within``; sent once, by the leader, until it
+#: succeeds again. Arguments: ``name``, ``kind``, ``last_success_at`` (``None``: never), ``expect_success_within``.
+periodic_overdue = Signal()

@@ -7,6 +7,8 @@ from typing import Any
 
 from django_river.jobs.periodic import Declaration
 from django_river.jobs.periodic_registry import PeriodicRegistry
+from django_river.registration import Registration
+from django_river.storage.periodic import PeriodicStorage
 from tests.shop import jobs
 
 
@@ -19,3 +21,15 @@ def declare(name: str = "work", **options: Any) -> Declaration:
 def registry_of(*declarations: Declaration) -> PeriodicRegistry:
     """What a process with these declares."""
     return PeriodicRegistry.build(declarations, timezone="UTC", max_args_bytes=10_000)
+
+
+def put_into_force(periodic: PeriodicStorage, registry: PeriodicRegistry) -> None:
+    """As a first client does when it starts; none is announced."""
+    Registration(
+        storage=periodic,
+        registry=registry,
+        release="1",
+        client_timeout=60.0,
+        follows_mismatch=False,
+        announce=lambda: None,
+    ).enter()

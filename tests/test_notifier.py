@@ -13,7 +13,7 @@ from django_river import notifier as module
 from django_river import storage
 from django_river.notifier import TOPICS, Ears, Notifier
 from django_river.service import Backoff
-from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP
+from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP, TOPIC_REGISTRY
 from tests.waiting import wait_until
 
 
@@ -29,6 +29,7 @@ class Heard(list):
             on_leadership=lambda action, leader: self.append(("leadership", action, leader)),
             on_connect=lambda: self.append(("connect",)),
             on_disconnect=lambda: self.append(("disconnect",)),
+            on_registry=lambda: self.append(("registry",)),
         )
 
 
@@ -102,6 +103,7 @@ class TestTelling:
             (TOPIC_CONTROL, {"action": "resume", "queue": "*"}, ("pause", "*", False)),
             (TOPIC_LEADERSHIP, {"action": "resigned", "leader_id": "x"}, ("leadership", "resigned", "x")),
             (TOPIC_LEADERSHIP, {"action": "resigned"}, ("leadership", "resigned", "")),
+            (TOPIC_REGISTRY, {"hash": "9f86"}, ("registry",)),
         ],
     )
     def test_what_each_message_says(self, listen, heard, topic, message, told):

@@ -14,7 +14,7 @@ from django_river import registration as module
 from django_river import storage
 from django_river.exceptions import RegistryMismatch
 from django_river.models import Client, PeriodicJob, PeriodicRegistry
-from django_river.registration import LOOK_SECONDS, Registration, Verdict, judge
+from django_river.registration import LOOK_LISTENING, LOOK_POLLING, Registration, Verdict, judge
 from django_river.storage.base import ClientInfo
 from django_river.storage.periodic import LiveClient, RegistryInForce
 from tests.periodic import declare, registry_of
@@ -313,8 +313,14 @@ class TestLook:
     def test_finds_nothing_new(self, enter):
         entered = enter(declare("a"))
 
-        assert entered.look() == LOOK_SECONDS <= 2
+        assert entered.look() == LOOK_POLLING <= 2
         assert (entered.objection, entered.changes) == ("", [])
+
+    def test_is_seldom_needed_by_who_is_told(self, enter):
+        entered = enter(declare("a"))
+        entered.is_listening = lambda: True
+
+        assert entered.look() == LOOK_LISTENING
 
     def test_sees_that_a_newer_release_has_taken_over(self, enter, caplog):
         old = enter(declare("a"), release="1")

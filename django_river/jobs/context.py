@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +12,9 @@ import msgspec
 
 from django_river.exceptions import JobInterrupted
 from django_river.jobs.json import encode_json
+
+#: The metadata key under which a run of a periodic job has the moment that it was planned for.
+PLANNED_AT = "django_river:planned_at"
 
 
 class CancelReason(StrEnum):
@@ -85,6 +89,12 @@ class JobContext:
         """How often this job has snoozed so far."""
         count = self.metadata.get("snoozes", 0)
         return count if isinstance(count, int) else 0
+
+    @property
+    def planned_at(self) -> datetime | None:
+        """When the run of a periodic job was to be, however late it comes; ``None`` for other jobs."""
+        planned = self.metadata.get(PLANNED_AT)
+        return datetime.fromisoformat(planned) if isinstance(planned, str) else None
 
     @property
     def cancelled(self) -> bool:

@@ -186,6 +186,7 @@ class Cron:
 
     def due(self, planned: datetime, now: datetime, limit: int) -> list[datetime]:
         """The newest ``limit`` runs from a planned one, which counts in any case, to now; the oldest first."""
+        planned, now = planned.astimezone(UTC), now.astimezone(UTC)
         span = limit * _MINUTE
         while True:
             since = max(planned, now - span)

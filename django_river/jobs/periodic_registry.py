@@ -181,6 +181,13 @@ def resolve(
     return entries, problems + _duplicates(entries)
 
 
+def schedule_of(canonical: Mapping[str, Any]) -> Cron | Interval:
+    """The schedule of an entry in canonical form."""
+    if "every" in canonical:
+        return Interval(timedelta(seconds=canonical["every"]))
+    return Cron(canonical["cron"], canonical["timezone"])
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no white space."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -52,24 +52,29 @@ class Schedule(Protocol):
 class Interval:
     """A run every so often, counted from run to run: however late one comes, the next is where it was to be.
 
-    >>> Interval(timedelta(hours=1)).after(datetime(2026, 1, 1, 2, 10), anchor=datetime(2026, 1, 1))
-    datetime.datetime(2026, 1, 1, 3, 0)
+    >>> midnight = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> Interval(timedelta(hours=1)).after(midnight + timedelta(minutes=130), anchor=midnight)
+    datetime.datetime(2026, 1, 1, 3, 0, tzinfo=datetime.timezone.utc)
     """
 
     every: timedelta
 
+    # Everywhere in UTC: sums and differences of moments in another zone are those of its clock.
+
     def first(self, now: datetime, *, start_at: datetime | None) -> datetime:
         """At ``start_at`` if that is to come, else as many intervals later; without one, an interval from now."""
         if start_at is None:
-            return now + self.every
-        return start_at if start_at > now else self.after(now, anchor=start_at)
+            return now.astimezone(UTC) + self.every
+        return start_at.astimezone(UTC) if start_at > now else self.after(now, anchor=start_at)
 
     def after(self, moment: datetime, *, anchor: datetime) -> datetime:
         """The first run after a moment; floor division of spans is exact."""
+        moment, anchor = moment.astimezone(UTC), anchor.astimezone(UTC)
         return anchor + ((moment - anchor) // self.every + 1) * self.every
 
     def due(self, planned: datetime, now: datetime, limit: int) -> list[datetime]:
         """The newest ``limit`` runs from a planned one to now, the oldest first."""
+        planned, now = planned.astimezone(UTC), now.astimezone(UTC)
         last = (now - planned) // self.every
         return [planned + number * self.every for number in range(max(0, last + 1 - limit), last + 1)]
 

@@ -9,28 +9,34 @@ from threading import Lock
 
 from django_river import storage
 from django_river.conf import Config
+from django_river.jobs.periodic_registry import PeriodicRegistry
 from django_river.maintenance import reindexer
-from django_river.maintenance.chore import Chore
 from django_river.maintenance.client_cleaner import ClientCleaner
 from django_river.maintenance.job_cleaner import JobCleaner, retentions
 from django_river.maintenance.job_rescuer import JobRescuer
 from django_river.maintenance.job_scheduler import JobScheduler
+from django_river.maintenance.periodic_job_enqueuer import PeriodicJobEnqueuer
+from django_river.maintenance.periodic_job_watcher import PeriodicJobWatcher
 from django_river.maintenance.queue_cleaner import QueueCleaner
 from django_river.maintenance.reindexer import Reindexer
+from django_river.service import Service
 from django_river.storage.upkeep import TermOver, Upkeep
 from django_river.terms import Term
 
 #: No statement of a service may take longer than this, in seconds, but to build an index.
 TIMEOUT = 10.0
+#: Short, so that one entry that has to wait for somebody does not make others late for long.
+ENQUEUE_TIMEOUT = 2.0
 
 
 def leader_services(
     term: Term,
     *,
     config: Config,
+    periodic: PeriodicRegistry,
     known_kinds: Callable[[], list[str]],
     on_available: Callable[[Collection[str]], None],
-) -> Sequence[Chore]:
+) -> Sequence[Service]:
     """All services of a term, ready to be started.
 
     Raises Django's database errors if they could not reach the database, and :class:`TermOver` if it knows of no such
@@ -44,7 +50,7 @@ def leader_services(
             _check(upkeep)
         on_error.pop_all()
     lock = Lock()
-    services: list[Chore] = [
+    services: list[Service] = [
         JobScheduler(upkeep=urgent, lock=Lock(), on_available=on_available),
         JobRescuer(
             upkeep=patient,
@@ -61,7 +67,35 @@ def leader_services(
     if config.reindex_at is not None:
         slow = open_upkeep(timeout=reindexer.TIMEOUT)
         services.append(Reindexer(upkeep=slow, lock=Lock(), at=config.reindex_at))
-    return services
+    return [*services, *_periodic_services(periodic, config, patient, lock, on_available)]
+
+
+def _periodic_services(
+    registry: PeriodicRegistry,
+    config: Config,
+    shared: Upkeep,
+    lock: Lock,
+    on_available: Callable[[Collection[str]], None],
+) -> Sequence[Service]:
+    """None without periodic jobs. To enqueue has a connection of its own: what others do at length makes no run late.
+
+    They need no term: what they write is guarded by what they have seen (docs: adr/0012).
+    """
+    if not registry.entries:
+        return ()
+    using = config.database
+    own = storage.open_storage(using, timeout=ENQUEUE_TIMEOUT)
+    return (
+        PeriodicJobEnqueuer(
+            storage=own,
+            periodic=storage.for_periodic(using, own.session),
+            registry=registry,
+            using=using,
+            notifies=config.notify,
+            on_available=on_available,
+        ),
+        PeriodicJobWatcher(periodic=storage.for_periodic(using, shared.session), lock=lock),
+    )
 
 
 def _check(upkeep: Upkeep) -> None:

@@ -28,8 +28,8 @@ class Migration(migrations.Migration):
                 ("error", models.TextField(blank=True, default="")),
                 ("paused_at", models.DateTimeField(blank=True, null=True)),
                 ("expect_success_within", models.FloatField(blank=True, null=True)),
+                ("expected_since", models.DateTimeField(default=django.utils.timezone.now)),
                 ("overdue_since", models.DateTimeField(blank=True, null=True)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
                 "verbose_name": "periodic job",

@@ -43,6 +43,8 @@ ATTEMPTED_BY_LIMIT = 100
 TOPIC_INSERT = "river_insert"
 TOPIC_CONTROL = "river_control"
 TOPIC_LEADERSHIP = "river_leadership"
+#: Ours alone: other periodic jobs are in force.
+TOPIC_REGISTRY = "django_river_registry"
 
 
 class JobInsert(msgspec.Struct, kw_only=True):

@@ -17,6 +17,7 @@ from django_river.models import Client, Job, Leader, Queue
 from django_river.storage.upkeep import TermOver
 from django_river.terms import Term
 from tests.factories import ClientFactory, JobFactory, QueueFactory
+from tests.periodic import declare, registry_of
 from tests.waiting import wait_until
 
 NAMES = ["job-scheduler", "job-rescuer", "queue-cleaner", "client-cleaner", "job-cleaner", "reindexer"]
@@ -31,10 +32,11 @@ def build(begin):
     """Builds the services of a new term by name, and stops them."""
     built = []
 
-    def build(config=CONFIG, term=None):
+    def build(config=CONFIG, term=None, periodic=registry_of()):  # noqa: B008  (nobody changes it)
         services = leader_services(
             term or begin(),
             config=config,
+            periodic=periodic,
             known_kinds=lambda: ["tests.work"],
             on_available=lambda queues: None,
         )
@@ -46,7 +48,7 @@ def build(begin):
         assert service.stop(10)
     wait_until(lambda: not threads(), message="threads are left")
     for service in built:
-        service.upkeep.close()
+        service.cleanup()
 
 
 def threads():
@@ -82,6 +84,13 @@ class TestTerm:
         keep = Config(completed_retention=KEEP, cancelled_retention=KEEP, discarded_retention=KEEP)
 
         assert list(build(keep)) == NAMES[:4]
+
+    def test_has_those_of_periodic_jobs_if_there_are_any(self, build):
+        services = build(periodic=registry_of(declare()))
+
+        assert list(services) == [*NAMES, "periodic-job-enqueuer", "periodic-job-watcher"]
+        for service in services.values():
+            service.start()
 
     def test_that_the_database_does_not_know_has_none(self, build):
         with pytest.raises(TermOver, match="the database knows of no such term"):

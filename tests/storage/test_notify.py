@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 
 from django_river import storage
 from django_river.jobs.states import State
-from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP
+from django_river.storage.base import TOPIC_CONTROL, TOPIC_INSERT, TOPIC_LEADERSHIP, TOPIC_REGISTRY
 from django_river.storage.postgres import listener as listener_module
 from tests.factories import JobFactory
 from tests.storage.steps import HOUR, ME, insert, make_due, new, run
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.postgres
 
-TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP)
+TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP, TOPIC_REGISTRY)
 
 
 @pytest.fixture
@@ -79,6 +79,11 @@ class TestWhatIsSaid:
 
         assert len(ran) == 1
         assert heard() == [(TOPIC_INSERT, {"queue": "quo'ted\""})]
+
+    def test_of_a_registry_that_comes_into_force(self, store, heard):
+        storage.for_periodic("default", store.session).registry_enforce("9f86", "1.2")
+
+        assert heard() == [(TOPIC_REGISTRY, {"hash": "9f86"})]
 
     def test_of_scheduled_jobs(self, store, upkeep, heard):
         jobs = [insert(store, queue=queue, delay=HOUR) for queue in "aab"]
