@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.utils import timezone
 from django_river.conf import config
 from django_river.exceptions import ConfigError
 from django_river.leader_report import LeaderNow, LeaderReport, PastTerm, Standing, report
+from django_river.management.tables import section
 
 
 class Command(BaseCommand):
@@ -49,16 +50,16 @@ def _lines(found: LeaderReport) -> Iterator[str]:
     yield ""
     candidates = [client for client in found.clients if not client.objection]
     others = [client for client in found.clients if client.objection]
-    yield from _section("Candidates", map(_candidate, candidates))
+    yield from section("Candidates", map(_candidate, candidates))
     if others:
-        yield from _section("Others", ((client.id, client.objection) for client in others))
+        yield from section("Others", ((client.id, client.objection) for client in others))
     troubles = [
         (client.id, name, text) for client in found.clients for name, text in sorted(client.troubles.items())
     ]
     if troubles:
-        yield from _section("Troubles", troubles)
+        yield from section("Troubles", troubles)
     if found.terms:
-        yield from _section("Last terms", map(_term, found.terms))
+        yield from section("Last terms", map(_term, found.terms))
 
 
 def _leader(leader: LeaderNow | None) -> str:
@@ -79,16 +80,6 @@ def _candidate(client: Standing) -> tuple[str, ...]:
 def _term(term: PastTerm) -> tuple[str, ...]:
     end = "still lasts" if term.ended_at is None else _moment(term.ended_at)
     return _moment(term.elected_at), end, term.client_id, term.why
-
-
-def _section(title: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """A table with columns as wide as they need to be."""
-    table = list(rows) or [("none",)]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    yield title
-    for row in table:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()
 
 
 def _moment(at: datetime) -> str:
