@@ -22,7 +22,6 @@ from benchmarks.figures import percentile
 from benchmarks.plan import Contestant, Demand, Figures, Options, Plan, Scenario
 
 MANAGE = [sys.executable, str(processes.ROOT / "testproject" / "manage.py")]
-ENQUEUE = "from digests.live import make_live_digest; make_live_digest.enqueue()"
 BUILD_SECONDS = 3.0
 #: Between two looks of a reader.
 LOOK_SECONDS = 0.02
@@ -87,7 +86,7 @@ def _watch(seconds: float) -> Figures:
 
 
 def _gazette(home: Path) -> dict[str, str]:
-    """The environment of a test project in a database of its own, whose digest has been asked for."""
+    """The environment of a test project in a database of its own."""
     environ = processes.environ_with() | {
         "DATABASE_URL": database.create("gazette"),
         "DJANGO_SETTINGS_MODULE": "gazette.settings",
@@ -95,8 +94,7 @@ def _gazette(home: Path) -> dict[str, str]:
         "LIVE_DIGEST_BUILD_SECONDS": str(BUILD_SECONDS),
         "PYTHONPATH": str(processes.ROOT),
     }
-    for command in (["migrate", "--verbosity=0"], ["shell", "--verbosity=0", "-c", ENQUEUE]):
-        processes.run([*MANAGE, *command], environ)
+    processes.run([*MANAGE, "migrate", "--verbosity=0"], environ)
     return environ
 
 

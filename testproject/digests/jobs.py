@@ -1,9 +1,9 @@
-"""The daily digest: one job per day makes the edition, one job per reader sends it."""
+"""The daily digest: one job per day makes the edition, one job per reader sends it. What is old goes once a week."""
 
 from __future__ import annotations
 
 import smtplib
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -13,28 +13,51 @@ from django.utils import timezone
 
 import digests.live  # noqa: F401  (its job is found with ours)
 from digests.models import Delivery, Edition, Reader
-from django_river import ExponentialRetry, JobContext, JobSnooze, RetryOn, Unique, enqueue_many, job
+from django_river import (
+    ExponentialRetry,
+    JobContext,
+    JobSnooze,
+    RetryOn,
+    Unique,
+    enqueue_many,
+    job,
+    periodic,
+)
 from library.models import Document, Link
 
 #: How often the digest waits a second for documents that are still being read, before it goes out without them.
 MOST_SNOOZES = 120
+#: Editions, and what was sent of them, are kept for so long.
+KEPT_FOR = timedelta(days=365)
+
+
+# A digest that nobody was there for goes out late; somebody is told when there has been none for a day and a bit.
+@periodic(cron="0 7 * * *", on_missed="once", expect_success_within=timedelta(hours=26))
+@job(queue="emails")
+def publish(context: JobContext) -> None:
+    """Ask for the digest of the day that this run was planned for, however late it comes."""
+    send_digest.enqueue(timezone.localdate(context.planned_at))
+
+
+@periodic(cron="30 4 * * SUN")
+@job(queue="emails")
+def clean_up(context: JobContext) -> None:
+    """Forget editions that are old."""
+    deleted, _ = Edition.objects.filter(day__lt=timezone.localdate() - KEPT_FOR).delete()
+    context.record_output({"deleted": deleted})
 
 
 @job(queue="emails", unique=Unique(by_args=True))
 def send_digest(context: JobContext, day: date) -> None:
     """Make the edition of a day and have it sent; one per day, however often it is asked for.
 
-    Waits until all documents have been read. Then edition, e-mail jobs and tomorrow's digest are stored together.
+    Waits until all documents have been read. Then the edition and its e-mail jobs are stored together.
     """
     if Document.objects.unsettled().exists() and context.snoozes < MOST_SNOOZES:
         raise JobSnooze(after=1)
     with transaction.atomic():
         edition = _edition(day)
         enqueue_many(deliver.build(edition.pk, reader.pk) for reader in Reader.objects.all())
-        tomorrow = day + timedelta(days=1)
-        send_digest.using(run_after=timezone.make_aware(datetime.combine(tomorrow, time(7)))).enqueue(
-            tomorrow
-        )
     context.record_output({"edition": edition.pk, "readers": Reader.objects.count()})
 
 

@@ -18,11 +18,11 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from digests.models import LiveDigest
-from django_river import JobSnooze, State, Unique, job
+from django_river import job, periodic
 from django_river.signals import leader_lost
 from library.models import Document, WordCount
 
-INTERVAL = 0.25
+INTERVAL = timedelta(milliseconds=250)
 #: Digests are kept for a few minutes, to look back at.
 KEPT_FOR = timedelta(minutes=5)
 MOST_FREQUENT = 5
@@ -66,13 +66,11 @@ def forget(**_: object) -> None:
     _vocabulary = None
 
 
-#: One that was cancelled or discarded makes room for another.
-OPEN = frozenset({State.AVAILABLE, State.PENDING, State.RETRYABLE, State.RUNNING, State.SCHEDULED})
-
-
-@job(queue="live", max_attempts=32_767, unique=Unique(by_state=OPEN))
+# While one builds the cache, those that would wait for it are left out; one that fails needs no second attempt.
+@periodic(every=INTERVAL, overlap=False, enabled=settings.LIVE_DIGEST)
+@job(queue="live", max_attempts=1)
 def make_live_digest() -> None:
-    """Make one digest, and come back a quarter of a second after the last time this one was due."""
+    """Make one digest."""
     began_at = timezone.now()
     vocabulary = _current_vocabulary()
     vocabulary.catch_up()
@@ -85,7 +83,6 @@ def make_live_digest() -> None:
         most_frequent=vocabulary.counts.most_common(MOST_FREQUENT),
     )
     LiveDigest.objects.filter(made_at__lt=digest.made_at - KEPT_FOR).delete()
-    raise JobSnooze(after=INTERVAL - time.time() % INTERVAL)
 
 
 def _current_vocabulary() -> Vocabulary:

@@ -91,6 +91,8 @@ DJANGO_RIVER = {
     "JOB_TIMEOUT": 120,
 }
 
+#: Whether there is a live digest: it would keep the demo's bursts of workers from ending.
+LIVE_DIGEST = env.bool("LIVE_DIGEST", default=True)
 #: How long the cache of the live digest takes to build at least, in seconds.
 LIVE_DIGEST_BUILD_SECONDS = env.float("LIVE_DIGEST_BUILD_SECONDS", default=3.0)
 

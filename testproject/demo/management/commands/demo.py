@@ -121,7 +121,8 @@ class Command(BaseCommand):
 
     def _burst(self, mailbox: Mailbox, show: Any) -> None:
         options = ("--burst", "--processes", str(self.processes))
-        with workers(*options, environ=mailbox.environ, log=self.log) as process:
+        environ = mailbox.environ | {"LIVE_DIGEST": "0"}
+        with workers(*options, environ=environ, log=self.log) as process:
             while (code := _exit_code(process)) is None:
                 show()
         if code:
@@ -137,7 +138,6 @@ class Command(BaseCommand):
             f"\nThe site: [bold]{address}[/]   the admin: [bold]{address}admin/[/]   Ctrl-C ends it.",
             highlight=False,
         )
-        make_live_digest.enqueue()
         with workers("--processes", str(self.processes), environ=mailbox.environ, log=self.log):
             try:
                 call_command("runserver", f"{LOCALHOST}:{port}", use_reloader=False, skip_checks=True)
