@@ -1,5 +1,6 @@
 """A Django project with nothing but jobs. What differs between runs comes by the environment."""
 
+import json
 import os
 
 import environ
@@ -28,4 +29,5 @@ names = ["default"] if QUEUES == 1 else [f"queue-{number}" for number in range(Q
 DJANGO_RIVER = {
     "QUEUES": {name: {"MAX_WORKERS": SLOTS if QUEUES == 1 else 10} for name in names},
     "DYNAMIC_QUEUES": True,
+    "PERIODIC": json.loads(os.environ.get("BENCHMARK_PERIODIC", "[]")),
 }
