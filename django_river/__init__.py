@@ -1,6 +1,6 @@
 """River, the Postgres job queue, as a Django reusable app."""
 
-from django_river.enqueue import JobFunction, JobRequest, enqueue_many, job
+from django_river.enqueue import BatchFunction, JobFunction, JobRequest, enqueue_many, job
 from django_river.exceptions import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -15,6 +15,7 @@ from django_river.exceptions import (
     UnknownPeriodicJob,
     UnknownQueue,
 )
+from django_river.jobs.batch import Batch, BatchItem, JobBatch
 from django_river.jobs.context import JobContext
 from django_river.jobs.periodic import periodic
 from django_river.jobs.retry import DefaultRetry, ExponentialRetry, Failure, FixedRetry, NoRetry, RetryOn
@@ -31,6 +32,11 @@ __all__ = [
     "JobFunction",
     "State",
     "Unique",
+    # Batches
+    "Batch",
+    "BatchFunction",
+    "BatchItem",
+    "JobBatch",
     # Enqueue
     "JobRequest",
     "enqueue_many",

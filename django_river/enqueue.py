@@ -15,6 +15,7 @@ from django.utils import timezone
 from django_river.conf import Config, config
 from django_river.exceptions import ArgumentTypeError, DefinitionError, UnknownQueue
 from django_river.insert import BuiltJob, StoredJobs, insert_many
+from django_river.jobs.batch import Batch, JobBatch
 from django_river.jobs.context import JobContext
 from django_river.jobs.definition import Definition, JobOptions, check_options
 from django_river.jobs.json import encode_json
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class JobFunction(Definition[P, R]):
@@ -87,6 +89,18 @@ class JobFunction(Definition[P, R]):
             unique=unique,
             database=database,
         )
+
+
+class BatchFunction(JobFunction[P, R]):
+    """A function that is called with many jobs; each is enqueued by itself, as if the function took it alone.
+
+    >>> index.enqueue("river", document_id=7)                              # doctest: +SKIP
+    >>> index([Word("river", 7), Word("bank", 7)])                         # doctest: +SKIP
+    """
+
+    def __call__(self, batch: JobBatch[Any] | Iterable[Any]) -> R:  # type: ignore[override]
+        """Call the function, here and now, with a batch or with plain values that one is made of."""
+        return self.function(batch if isinstance(batch, JobBatch) else JobBatch.of(batch))  # type: ignore[call-arg,arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +207,35 @@ def enqueue_many(jobs: Iterable[BuiltJob]) -> StoredJobs:
 @overload
 def job(
     *,
+    batch: Batch,
+    item: Callable[P, Any],
+    kind: str | None = None,
+    aliases: Iterable[str] = (),
+    queue: str = "default",
+    priority: int = 1,
+    max_attempts: int | None = None,
+    timeout: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
+    tags: Iterable[str] = (),
+    unique: Unique | None = None,
+) -> Callable[[Callable[[JobBatch[Any]], R]], BatchFunction[P, R]]: ...
+@overload
+def job(
+    *,
+    batch: Batch,
+    kind: str | None = None,
+    aliases: Iterable[str] = (),
+    queue: str = "default",
+    priority: int = 1,
+    max_attempts: int | None = None,
+    timeout: timedelta | float | None = None,
+    retry: RetryPolicy | None = None,
+    tags: Iterable[str] = (),
+    unique: Unique | None = None,
+) -> _BatchDecorator: ...
+@overload
+def job(
+    *,
     kind: str | None = None,
     aliases: Iterable[str] = (),
     queue: str = "default",
@@ -233,6 +276,9 @@ def job(
         A policy: see :mod:`django_river.jobs.retry`.
     ``unique``
         A :class:`Unique`: which jobs count as the same.
+    ``batch``, ``item``
+        A :class:`Batch`: the function is called with many jobs at once. Each of them has the arguments of the class
+        that ``item`` gives, or that the function's annotation names: ``batch: JobBatch[Word]``.
 
     Raises :class:`DefinitionError`, :class:`ValueError` or :class:`TypeError` when something cannot be.
     """
@@ -240,7 +286,8 @@ def job(
     def decorate(function: Callable[..., Any]) -> JobFunction[..., Any]:
         if isinstance(function, type | Definition) or not hasattr(function, "__qualname__"):
             raise DefinitionError(f"@job must stand at a function, got {function!r}")
-        definition = JobFunction(
+        cls = JobFunction if options.get("batch") is None else BatchFunction
+        definition = cls(
             function, kind=kind, aliases=aliases, options=JobOptions(tags=taken_once(tags), **options)
         )
         registry.add(definition)
@@ -256,6 +303,9 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> JobFunction[P, R]: ...
         @overload
         def __call__(self, function: Callable[P, R], /) -> JobFunction[P, R]: ...
+
+    class _BatchDecorator(Protocol):
+        def __call__(self, function: Callable[[JobBatch[T]], R], /) -> BatchFunction[..., R]: ...
 
 
 def _check_queue(queue: str, settings: Config, *, kind: str) -> None:

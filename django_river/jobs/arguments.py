@@ -1,4 +1,7 @@
-"""A job's arguments: read from the function's signature, checked when enqueued, decoded when worked."""
+"""A job's arguments: read from a signature, checked when enqueued, decoded when worked.
+
+The signature is that of the job's function; for a batch, that of the class of its items.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import msgspec.inspect
 
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError, DefinitionError
 from django_river.jobs.context import JobContext
+from django_river.jobs.items import Factory, item_hints, item_parameters
 from django_river.jobs.json import describe, encode_checked, encode_plain, lossy_places
 
 _PLACE = re.compile(r" - at `\$\.?(?P<name>\w*)(?P<rest>[^`]*)`$")
@@ -28,7 +32,7 @@ _REFUSED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Arguments:
-    """The typed arguments of one function, as one JSON object keyed by parameter name.
+    """The typed arguments of one function or class, as one JSON object keyed by parameter name.
 
     Built lazily by its definition, so that annotations may name what is defined later in the module.
     Raises :class:`DefinitionError` for signatures that cannot be stored.
@@ -36,9 +40,11 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any], *, kind: str) -> None:
         self.kind = kind
-        parameters = list(inspect.signature(function).parameters.values())
-        hints = _type_hints(function, kind)
-        self.takes_context = bool(parameters) and _is_context(parameters[0], hints)
+        parameters = _parameters(function)
+        hints = type_hints(function, kind)
+        self.takes_context = (
+            not isinstance(function, type) and bool(parameters) and _is_context(parameters[0], hints)
+        )
         if self.takes_context:
             parameters = parameters[1:]
         for parameter in parameters:
@@ -140,7 +146,10 @@ class Arguments:
                 continue
             try:
                 field_type = msgspec.structs.fields(self._struct)[self.fields.index(parameter.name)].type
-                value = msgspec.convert(parameter.default, field_type)
+                default = parameter.default
+                value = msgspec.convert(
+                    default.make() if isinstance(default, Factory) else default, field_type
+                )
                 raw = encode_checked(value, what=f"{self.kind}: default of {parameter.name!r}", limit=1 << 20)
                 stored = msgspec.json.decode(raw, type=field_type)
             except (msgspec.ValidationError, ArgumentTypeError, ArgumentValueError) as error:
@@ -182,12 +191,23 @@ def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
     )
 
 
-def _type_hints(function: Callable[..., Any], kind: str) -> dict[str, Any]:
-    """What the parameters are annotated with; what a job returns is nobody's business."""
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    if isinstance(function, type):
+        return item_parameters(function)
+    return list(inspect.signature(function).parameters.values())
+
+
+def type_hints(function: Callable[..., Any], kind: str) -> dict[str, Any]:
+    """What the parameters are annotated with; what a job returns is nobody's business.
+
+    Raises :class:`DefinitionError` for annotations that do not resolve.
+    """
     function = inspect.unwrap(function)
-    annotations = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
-    holder = type("Parameters", (), {"__annotations__": annotations})
     try:
+        if isinstance(function, type):
+            return item_hints(function)
+        annotations = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+        holder = type("Parameters", (), {"__annotations__": annotations})
         return get_type_hints(holder, globalns=getattr(function, "__globals__", None), include_extras=True)
     except Exception as error:
         raise DefinitionError(f"{kind}: cannot resolve the annotations of its arguments: {error}") from error
@@ -234,6 +254,8 @@ def _types(hint: Any) -> Iterator[msgspec.inspect.Type]:
 
 
 def _field_default(default: Any) -> Any:
+    if isinstance(default, Factory):
+        return msgspec.field(default_factory=default.make)
     if isinstance(default, list | dict | set | bytearray):
         return msgspec.field(default_factory=lambda: copy.copy(default))
     return msgspec.field(default=default)

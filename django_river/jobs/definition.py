@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from django_river.exceptions import DefinitionError
-from django_river.jobs.arguments import Arguments
+from django_river.jobs.arguments import Arguments, type_hints
+from django_river.jobs.batch import Batch
+from django_river.jobs.items import check_takes_one, item_type
 from django_river.jobs.retry import RetryPolicy
 from django_river.jobs.unique import Unique
 from django_river.names import kind_problem, queue_problem, tag_problem
@@ -32,6 +34,9 @@ class JobOptions:
     retry: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
+    batch: Batch | None = None
+    #: The class of a batch's items, if the function's annotation does not name it.
+    item: type | None = None
 
     def __post_init__(self) -> None:
         check_options(
@@ -43,6 +48,12 @@ class JobOptions:
             raise TypeError(f"retry must be callable, got {self.retry!r}")
         if self.unique is not None and not isinstance(self.unique, Unique):
             raise TypeError(f"unique must be a Unique, got {self.unique!r}")
+        if self.batch is not None and not isinstance(self.batch, Batch):
+            raise TypeError(f"batch must be a Batch, got {self.batch!r}")
+        if self.item is not None and not isinstance(self.item, type):
+            raise TypeError(f"item must be a class, got {self.item!r}")
+        if self.item is not None and self.batch is None:
+            raise ValueError(f"item must stand beside batch, got {self.item!r} alone")
 
 
 class Definition(Generic[P, R]):
@@ -71,6 +82,8 @@ class Definition(Generic[P, R]):
                 raise DefinitionError(f"{self.place}: {problem}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise DefinitionError(f"{self.place}: a generator function cannot be a job")
+        if options.batch is not None:
+            self._check_batch(options.batch)
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, attribute, getattr(function, attribute, None))
         self.__wrapped__ = function
@@ -87,10 +100,22 @@ class Definition(Generic[P, R]):
 
         Raises :class:`DefinitionError` if they cannot be stored, or lack one that ``unique`` names.
         """
-        arguments = Arguments(self.function, kind=self.kind)
+        batch = self.options.batch
+        arguments = Arguments(self.function if batch is None else self.item, kind=self.kind)
+        if batch is not None and isinstance(batch.by, str) and batch.by not in arguments.fields:
+            raise DefinitionError(
+                f"{self.kind}: by must name an argument ({', '.join(arguments.fields) or 'none'}), got {batch.by!r}"
+            )
         if self.options.unique is not None:
             self.check_unique(self.options.unique, arguments)
         return arguments
+
+    @cached_property
+    def item(self) -> type:
+        """The class of a batch's items. Raises :class:`DefinitionError` if nothing says it."""
+        if self.options.item is not None:
+            return self.options.item
+        return item_type(self.function, type_hints(self.function, self.kind), kind=self.kind)
 
     def check_unique(self, unique: Unique, arguments: Arguments | None = None) -> None:
         """Refuse a choice of arguments that the function does not take: every job would be the same."""
@@ -100,6 +125,13 @@ class Definition(Generic[P, R]):
                 raise DefinitionError(
                     f"{self.kind}: unique by_args must name its arguments ({', '.join(known) or 'none'}), got {path!r}"
                 )
+
+    def _check_batch(self, batch: Batch) -> None:
+        check_takes_one(self.function, place=self.place)
+        if batch.complete_in_transaction and self.is_async:
+            raise DefinitionError(
+                f"{self.place}: complete_in_transaction needs a sync function; transactions do not work in async code"
+            )
 
     @property
     def place(self) -> str:

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from django_river.jobs.states import State
+from django_river.storage.batches import Batches
 from django_river.storage.leaders import Leaders
 
 #: A retry or snooze due within this goes straight to ``available``: it need not wait for a leader.
@@ -222,7 +223,7 @@ class Listener(Protocol):
         ...
 
 
-class Storage(Leaders):
+class Storage(Leaders, Batches):
     """The job tables. One object per session; not for use by two threads at once.
 
     Errors of the database are Django's (``django.db.Error`` and below) whatever the session.

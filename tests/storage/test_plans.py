@@ -15,6 +15,7 @@ from django.db import connection
 from django_river.jobs.states import State, bit_mask
 from django_river.jobs.unique import DEFAULT_STATES
 from django_river.storage.base import Demand, JobSetState, Session, Storage
+from django_river.storage.batches import LeftOut, Wanted
 from django_river.storage.upkeep import Retention, Upkeep
 from tests.storage.steps import HOUR, ME, new, unique
 
@@ -51,6 +52,22 @@ STATEMENTS = {
     ),
     "fetch from many queues": (
         lambda s, ids: s.job_fetch(ME, [Demand(queue=f"q{n}", limit=10) for n in range(QUEUES)], 200),
+        {FETCH},
+    ),
+    "fetch without": (
+        lambda s, ids: s.job_fetch_without(
+            ME,
+            [Demand(queue=f"q{n}", limit=50) for n in range(9)],
+            200,
+            [LeftOut(queue="q1", kind="k", seconds=1)],
+        ),
+        {FETCH},
+    ),
+    "fetch matching": (
+        lambda s, ids: s.job_fetch_matching(
+            ME,
+            [Wanted(queue=f"q{n}", kind="tests.work", limit=50, argument="a", value="1") for n in range(9)],
+        ),
         {FETCH},
     ),
     "complete": (lambda s, ids: s.job_set_state_many(ME, _results(ids)), {RUNNING, PRIMARY, ROWID}),

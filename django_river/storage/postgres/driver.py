@@ -29,7 +29,7 @@ from django_river.storage.base import (
     StoredState,
 )
 from django_river.storage.payloads import cancel_payload, insert_payload, queue_payload
-from django_river.storage.postgres.leaders import LeadersDriver
+from django_river.storage.postgres.batches import BatchesDriver
 from django_river.storage.postgres.listener import PostgresListener
 from django_river.storage.postgres.session import PostgresSession
 from django_river.storage.sessions import DjangoSession
@@ -58,7 +58,7 @@ def open_listener(using: str) -> PostgresListener:
     return PostgresListener(using)
 
 
-class Driver(LeadersDriver):
+class Driver(BatchesDriver):
     """The contract in Postgres's words; what each statement does is said in the ``.sql`` files."""
 
     default_poll_interval = 1.0

@@ -22,7 +22,7 @@ from django_river.storage.base import (
     QueueState,
     StoredState,
 )
-from django_river.storage.sqlite.leaders import LeadersDriver
+from django_river.storage.sqlite.batches import BatchesDriver
 from django_river.storage.sqlite.moments import as_moment as _moment
 from django_river.storage.sqlite.moments import as_text as _text
 from django_river.storage.sqlite.session import SqliteSession
@@ -42,7 +42,7 @@ def open_listener(using: str) -> None:
     """SQLite has no notifications: clients of one process wake one another, and all poll."""
 
 
-class Driver(LeadersDriver):
+class Driver(BatchesDriver):
     """The contract in SQLite's words; what each statement does is said in ``river.sql``."""
 
     default_poll_interval = 0.2

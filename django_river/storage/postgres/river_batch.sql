@@ -1,0 +1,99 @@
+-- Claims that batches need, see job_fetch. No more than so many jobs of a queue are looked at, for what is passed over may
+-- be most of it. Those seen are locked one by one, in their order, until there are enough.
+
+-- name: job_fetch_without
+-- job_fetch, leaving out kinds of a queue that are younger than so many seconds.
+WITH claimed AS (
+    UPDATE river_job
+    SET state = 'running',
+        attempt = least(attempt + 1, 32767),
+        attempted_at = statement_timestamp(),
+        attempted_by = CASE
+            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
+            THEN array_append(
+                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
+            )
+            ELSE array_append(attempted_by, %(client_id)s::text)
+        END
+    WHERE id = ANY(ARRAY(
+        SELECT picked.id
+        FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
+        CROSS JOIN LATERAL (
+            SELECT locked.id
+            FROM (
+                SELECT id, kind, scheduled_at
+                FROM river_job
+                WHERE state = 'available' AND queue = demand.queue AND scheduled_at <= statement_timestamp()
+                ORDER BY priority, scheduled_at, id
+                LIMIT %(depth)s
+            ) AS seen
+            CROSS JOIN LATERAL (
+                SELECT id FROM river_job WHERE id = seen.id AND state = 'available' FOR UPDATE SKIP LOCKED
+            ) AS locked
+            WHERE NOT EXISTS (
+                SELECT
+                FROM unnest(%(out_queues)s::text[], %(out_kinds)s::text[], %(out_seconds)s::float8[])
+                    AS left_out (queue, kind, seconds)
+                WHERE left_out.queue = demand.queue
+                    AND left_out.kind = seen.kind
+                    AND seen.scheduled_at > statement_timestamp() - make_interval(secs => left_out.seconds)
+            )
+            LIMIT demand.size
+        ) AS picked
+        LIMIT %(limit)s
+    ))
+    RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
+        args::text, metadata::text, scheduled_at
+)
+SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
+FROM claimed
+ORDER BY priority, scheduled_at, id;
+
+-- name: job_fetch_matching
+-- More jobs of a kind, and with the same value of an argument if one is named.
+WITH claimed AS (
+    UPDATE river_job
+    SET state = 'running',
+        attempt = least(attempt + 1, 32767),
+        attempted_at = statement_timestamp(),
+        attempted_by = CASE
+            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
+            THEN array_append(
+                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
+            )
+            ELSE array_append(attempted_by, %(client_id)s::text)
+        END
+    WHERE id = ANY(ARRAY(
+        SELECT picked.id
+        FROM unnest(
+            %(queues)s::text[], %(kinds)s::text[], %(arguments)s::text[], %(values)s::text[], %(limits)s::bigint[]
+        ) AS wanted (queue, kind, argument, value, size)
+        CROSS JOIN LATERAL (
+            SELECT locked.id
+            FROM (
+                SELECT id, kind, args
+                FROM river_job
+                WHERE state = 'available' AND queue = wanted.queue AND scheduled_at <= statement_timestamp()
+                ORDER BY priority, scheduled_at, id
+                LIMIT %(depth)s
+            ) AS seen
+            CROSS JOIN LATERAL (
+                SELECT id FROM river_job WHERE id = seen.id AND state = 'available' FOR UPDATE SKIP LOCKED
+            ) AS locked
+            WHERE seen.kind = wanted.kind
+                AND (wanted.argument IS NULL OR seen.args -> wanted.argument = wanted.value::jsonb)
+            LIMIT wanted.size
+        ) AS picked
+    ))
+    RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
+        args::text, metadata::text, scheduled_at
+)
+SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
+FROM claimed
+ORDER BY priority, scheduled_at, id;
+
+-- name: client_list_living
+SELECT id, queues::text
+FROM django_river_client
+WHERE heartbeat_at > statement_timestamp() - %(alive_for)s::interval
+ORDER BY id;
