@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from threading import Lock
 
@@ -41,6 +42,8 @@ from django_river.terms import Term
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
+from django_river.work.gatherer import Gatherer
+from django_river.work.homes import Homes
 from django_river.work.keeper import Keeper
 from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
@@ -129,6 +132,9 @@ class Client:
             slots=slots,
             on_room=self.fetcher.freed,
         )
+        self.homes = Homes(self.id)
+        if any(definition.options.batch is not None for definition in registry):
+            self.fetcher.gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
         # Nothing that the keeper does may last so long that the lease is not renewed in time.
         patience = min(STATEMENT_TIMEOUT, config.leader_ttl / RENEWALS)
         self.keeper = Keeper(storage=storage.open_storage(self.using, timeout=patience))
@@ -250,6 +256,8 @@ class Client:
         try:
             self.registration.enter()
             self._touch_queues()
+            if self.fetcher.gatherer is not None:
+                self._look_for_others()
         except BaseException:
             self.keeper.storage.close()
             raise
@@ -315,6 +323,8 @@ class Client:
         self.keeper.add("reconcile", self._reconcile)
         self.keeper.add("give up overdue", self._give_up_overdue)
         self.keeper.add("stand in", self.stand_in.attempt)
+        if self.fetcher.gatherer is not None:
+            self.keeper.add("look for others", self._look_for_others)
 
     def _heartbeat(self) -> float:
         presented = self.candidate.present(replace(self.info, troubles=self._troubles()))
@@ -344,6 +354,12 @@ class Client:
     @property
     def _is_listening(self) -> bool:
         return self.notifier is not None and self.notifier.is_listening
+
+    def _look_for_others(self) -> float:
+        # As short as may be: as long as a client that is gone counts, its share of young jobs waits for others.
+        alive_for = min(self.config.client_timeout, 3 * self.config.heartbeat_interval)
+        self.homes.refresh(self.keeper.storage.client_list_living(timedelta(seconds=alive_for)))
+        return self.config.heartbeat_interval
 
     def _give_up_overdue(self) -> float:
         self.workers.give_up_overdue()

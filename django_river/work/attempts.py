@@ -24,6 +24,9 @@ class Attempt:
 
     __slots__ = ("_token", "cancel_reason", "context", "deadline", "job", "producer", "task", "thread")
 
+    #: The call that this attempt is worked in, if it is not one by itself.
+    call: Attempt | None = None
+
     def __init__(self, job: ClaimedJob, producer: Producer) -> None:
         self.job = job
         self.producer = producer

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -74,6 +74,12 @@ class Completer(Service):
             self._has_delays = True
         self._results.append((attempt, change))
         self.wake()
+
+    def put_stored(self, results: list[Result], stored: Sequence[StoredState]) -> None:
+        """Take results that somebody has stored for us, through the same fence; from any thread."""
+        self.attempts.discard(attempt for attempt, _ in results)
+        self._say_when_due(results)
+        self._tell(results, list(stored), set())
 
     @property
     def is_choked(self) -> bool:

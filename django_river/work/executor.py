@@ -23,6 +23,7 @@ from django_river.jobs.registry import Registry
 from django_river.signals import job_started
 from django_river.work import connections, outcomes
 from django_river.work.attempts import Attempt
+from django_river.work.batches import BatchCall, BatchExecutor, TellStored
 from django_river.work.outcomes import Outcome
 
 logger = logging.getLogger(__name__)
@@ -46,12 +47,21 @@ Settle = Callable[[Attempt, Outcome], bool]
 class Executor:
     """Turns attempts into outcomes, and hands them to ``settle``."""
 
-    def __init__(self, *, client_id: str, config: Config, registry: Registry, settle: Settle) -> None:
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        config: Config,
+        registry: Registry,
+        settle: Settle,
+        tell_stored: TellStored = lambda results, stored: None,
+    ) -> None:
         self.client_id = client_id
         self.config = config
         self.registry = registry
         self.settle = settle
 
+        self.batches = BatchExecutor(self, tell_stored=tell_stored)
         self._generation = _generation
 
     def is_async(self, attempt: Attempt) -> bool:
@@ -61,6 +71,8 @@ class Executor:
 
     def execute(self, attempt: Attempt) -> bool:
         """Run a sync job in this thread and settle it; false if somebody else had settled it meanwhile."""
+        if isinstance(attempt, BatchCall):
+            return self.batches.execute(attempt)
         if attempt.is_settled:
             return False
         attempt.thread = threading.current_thread()
@@ -72,13 +84,15 @@ class Executor:
             # A copy: what a job sets in context variables (language, time zone) must not meet the next one.
             contextvars.copy_context().run(definition.arguments.call, definition.function, values, context)
         except BaseException as error:
-            self._end_if_forked()
+            self.end_if_forked()
             return self.settle(attempt, outcomes.raised(error, attempt.job, definition, context))
-        self._end_if_forked()
+        self.end_if_forked()
         return self.settle(attempt, outcomes.SUCCESS)
 
     async def aexecute(self, attempt: Attempt) -> bool:
         """Run an async job in this task and settle it; false if somebody else had settled it meanwhile."""
+        if isinstance(attempt, BatchCall):
+            return await self.batches.aexecute(attempt)
         if attempt.is_settled:
             return False
         # Before the context: whoever cancels the attempt looks for it there.
@@ -90,7 +104,7 @@ class Executor:
         try:
             await definition.arguments.call(definition.function, values, context)
         except BaseException as error:
-            was_ours = self.settle(attempt, self._raised(error, attempt, definition, context))
+            was_ours = self.settle(attempt, self.raised(error, attempt, definition, context))
             if isinstance(error, DatabaseProblem):
                 # The thread in which async jobs use the ORM lives on: the next one must not meet a dead connection.
                 with suppress(asyncio.CancelledError):
@@ -108,25 +122,43 @@ class Executor:
         own = definition.options.timeout
         return self.config.job_timeout if own is None else seconds(own)
 
-    def _prepare(self, attempt: Attempt) -> Outcome | tuple[Definition[..., Any], dict[str, Any], JobContext]:
+    def context_of(self, attempt: Attempt) -> JobContext:
+        """What the job is to know about an attempt whose deadline is set."""
         job = attempt.job
-        definition = self.registry.get(job.kind)
-        if definition is None:
-            return outcomes.unknown_kind(job)
-        timeout = self.timeout(definition)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        context = JobContext(
+        return JobContext(
             id=job.id,
             kind=job.kind,
             queue=job.queue,
             attempt=job.attempt,
             max_attempts=job.max_attempts,
             metadata=job.metadata,
-            deadline=deadline,
+            deadline=attempt.deadline,
             max_output_bytes=self.config.max_args_bytes,
         )
-        attempt.deadline = deadline
-        attempt.context = context
+
+    def raised(
+        self, error: BaseException, attempt: Attempt, definition: Definition[..., Any], context: JobContext
+    ) -> Outcome:
+        """What an exception makes of an attempt; a cancelled task may have been too slow."""
+        if isinstance(error, asyncio.CancelledError) and context.cancel_reason is CancelReason.TIMEOUT:
+            late = JobTimeout(f"took longer than its timeout of {self.timeout(definition):g} s")
+            late.__cause__ = error
+            return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
+        return outcomes.raised(error, attempt.job, definition, context)
+
+    def end_if_forked(self) -> None:
+        """A job that forks and returns in the child must not go on there as a second worker."""
+        if _generation != self._generation:
+            os._exit(0)
+
+    def _prepare(self, attempt: Attempt) -> Outcome | tuple[Definition[..., Any], dict[str, Any], JobContext]:
+        job = attempt.job
+        definition = self.registry.get(job.kind)
+        if definition is None:
+            return outcomes.unknown_kind(job)
+        timeout = self.timeout(definition)
+        attempt.deadline = None if timeout is None else time.monotonic() + timeout
+        attempt.context = context = self.context_of(attempt)
         if attempt.cancel_reason is not None:
             # It was to stop before it began. If it was cancelled its row says so, and is not made available.
             return outcomes.INTERRUPTED
@@ -137,17 +169,3 @@ class Executor:
         except Exception as error:
             return outcomes.failed(error, job, definition, trace="")
         return definition, values, context
-
-    def _end_if_forked(self) -> None:
-        """A job that forks and returns in the child must not go on there as a second worker."""
-        if _generation != self._generation:
-            os._exit(0)
-
-    def _raised(
-        self, error: BaseException, attempt: Attempt, definition: Definition[..., Any], context: JobContext
-    ) -> Outcome:
-        if isinstance(error, asyncio.CancelledError) and context.cancel_reason is CancelReason.TIMEOUT:
-            late = JobTimeout(f"took longer than its timeout of {self.timeout(definition):g} s")
-            late.__cause__ = error
-            return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
-        return outcomes.raised(error, attempt.job, definition, context)

@@ -7,14 +7,19 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from django_river.chance import chance
 from django_river.hints import LOOK_AGAIN
 from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
+from django_river.storage.batches import Wanted
 from django_river.work.attempts import Attempt, Attempts
+from django_river.work.batches import Member
 from django_river.work.completer import Completer
+from django_river.work.gatherer import Gatherer, OpenBatch
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import LONGEST_WAIT, Producer, Rate
 from django_river.work.workers import Workers
@@ -56,8 +61,9 @@ class Fetcher(Service):
         self.completer = completer
         self.poll_interval = poll_interval
         self.slots = slots
-        #: Set by the client, which builds the workers after us.
+        #: Set by the client, which builds the workers after us; a gatherer only if there are batch kinds.
         self.workers: Workers
+        self.gatherer: Gatherer | None = None
 
         self._poll_at = 0.0
         # Which of several queues that want jobs is asked first, and who has claimed jobs.
@@ -73,6 +79,7 @@ class Fetcher(Service):
         # Guarded by the lock: when to look again for what hints left out, and for how many more slots we wait.
         self._lock = threading.Lock()
         self._look_again: dict[str, float] = {}
+        self._look_late: dict[str, float] = {}
         # When jobs are due that we have put off ourselves, the next one first.
         self._due: list[tuple[float, str]] = []
         self._awaited = 0
@@ -87,6 +94,9 @@ class Fetcher(Service):
             for name in names:
                 self.producers[name].may_have_work = True
                 self._look_again[name] = look_at
+                if self.gatherer is not None and (patience := self.gatherer.patience(name)):
+                    # What its home leaves to others.
+                    self._look_late.setdefault(name, look_at + patience)
         self.wake()
 
     def due_in(self, queue: str, seconds: float) -> None:
@@ -104,7 +114,7 @@ class Fetcher(Service):
             with self._lock:
                 self._awaited -= 1
                 has_room = self._awaited == 0
-        if has_room or producer.wants_more:
+        if has_room or producer.wants_more or (self.gatherer is not None and self.gatherer.is_held_up):
             self.wake()
 
     @property
@@ -119,6 +129,8 @@ class Fetcher(Service):
         self._hand_back_what_waits()
         if self._is_uncertain or (self._late_until is not None and time.monotonic() >= self._late_until):
             self._hand_back_unknown()
+        if self.gatherer is not None:
+            self._work_batches(self.gatherer)
         demands, room = self._demands()
         if demands:
             self._fetch(demands, room)
@@ -139,9 +151,10 @@ class Fetcher(Service):
                 self.producers[name].may_have_work = True
             self._poll_at = now + self.poll_interval * chance.uniform(0.9, 1.1)
         with self._lock:
-            for name in [name for name, look_at in self._look_again.items() if look_at <= now]:
-                del self._look_again[name]
-                self.producers[name].may_have_work = True
+            for looks in (self._look_again, self._look_late):
+                for name in [name for name, look_at in looks.items() if look_at <= now]:
+                    del looks[name]
+                    self.producers[name].may_have_work = True
             while self._due and self._due[0][0] <= now:
                 _, name = heapq.heappop(self._due)
                 self.producers[name].may_have_work = True
@@ -204,38 +217,91 @@ class Fetcher(Service):
         for demand in demands:
             # Before the claim: a hint that comes while it runs must not be forgotten.
             self.producers[demand.queue].may_have_work = False
-        self._is_uncertain = True
         try:
-            jobs = self._claim(demands, limit)
+            attempts = self._claimed(lambda: self._claim(demands, limit))
         except BaseException:
             for demand in demands:
                 self.producers[demand.queue].may_have_work = True
-            self._late_until = time.monotonic() + LATE_SECONDS
-            self.storage.close()
             raise
-        attempts = [Attempt(job, self.producers[job.queue]) for job in jobs]
-        self.attempts.add(attempts)
-        self._is_uncertain = False
         by_queue: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             by_queue.setdefault(attempt.job.queue, []).append(attempt)
         for demand in demands:
-            if len(by_queue.get(demand.queue, ())) >= demand.limit or len(jobs) >= limit:
+            if len(by_queue.get(demand.queue, ())) >= demand.limit or len(attempts) >= limit:
                 self.producers[demand.queue].may_have_work = True
         self._loaded = list({*self._loaded, *(self.producers[queue] for queue in by_queue)})
         for queue, claimed in by_queue.items():
             self._admit(self.producers[queue], claimed)
 
+    def _claimed(self, claim: Callable[[], list[ClaimedJob]]) -> list[Attempt]:
+        """Claim, and answer for what has been claimed: whether the answer comes or not."""
+        self._is_uncertain = True
+        try:
+            jobs = claim()
+        except BaseException:
+            self._late_until = time.monotonic() + LATE_SECONDS
+            self.storage.close()
+            raise
+        batched = self.gatherer.kinds if self.gatherer is not None else ()
+        attempts = [
+            (Member if job.kind in batched else Attempt)(job, self.producers[job.queue]) for job in jobs
+        ]
+        self.attempts.add(attempts)
+        self._is_uncertain = False
+        return attempts
+
     def _claim(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
         """All in one statement, but for queues that only a leader works: their claim carries its term."""
         bound = [demand for demand in demands if self.producers[demand.queue].is_leader_bound]
+        others = [demand for demand in demands if demand not in bound] if bound else demands
+        jobs = self._claim_unbound(others, limit) if others else []
         if not bound:
-            return self.storage.job_fetch(self.client_id, demands, limit)
-        others = [demand for demand in demands if demand not in bound]
-        jobs = self.storage.job_fetch(self.client_id, others, limit) if others else []
+            return jobs
         term = self.producers[bound[0].queue].term
         if term is not None and len(jobs) < limit:
             jobs += self.storage.job_fetch_as_leader(term, bound, limit - len(jobs))
+        return jobs
+
+    def _claim_unbound(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
+        left_out = (
+            self.gatherer.left_out({demand.queue for demand in demands}) if self.gatherer is not None else ()
+        )
+        if not left_out:
+            return self.storage.job_fetch(self.client_id, demands, limit)
+        return self.storage.job_fetch_without(self.client_id, demands, limit, left_out)
+
+    def _work_batches(self, gatherer: Gatherer) -> None:
+        """Fill batches for which there is a slot, as long as that brings anything, and start those that are ready."""
+        while batches := gatherer.to_fill(self._batch_room()):
+            self._fill(gatherer, batches)
+        for queue in gatherer.let_in():
+            self.producers[queue].may_have_work = True
+        for call in gatherer.start(self._batch_room()):
+            self._loaded = list({*self._loaded, call.producer})
+            self._start(call.producer.admit([call]))
+
+    def _batch_room(self) -> int:
+        return self.slots - sum(producer.load for producer in self._loaded)
+
+    def _fill(self, gatherer: Gatherer, batches: list[OpenBatch]) -> None:
+        wanted: Counter[Wanted] = Counter()
+        for batch in batches:
+            want = batch.wanted()
+            wanted[replace(want, limit=0)] += want.limit
+        asked = [replace(want, limit=limit) for want, limit in wanted.items()]
+        members = self._claimed(lambda: self._claim_matching(asked))
+        gatherer.add(member for member in members if isinstance(member, Member))
+        if len(members) < wanted.total():
+            for batch in batches:
+                batch.was_asked_for_in_vain()
+
+    def _claim_matching(self, wanted: list[Wanted]) -> list[ClaimedJob]:
+        bound = [want for want in wanted if self.producers[want.queue].is_leader_bound]
+        others = [want for want in wanted if want not in bound] if bound else wanted
+        jobs = self.storage.job_fetch_matching(self.client_id, others) if others else []
+        term = self.producers[bound[0].queue].term if bound else None
+        if term is not None:
+            jobs += self.storage.job_fetch_matching(self.client_id, bound, term=term)
         return jobs
 
     def _admit(self, producer: Producer, claimed: list[Attempt]) -> None:
@@ -243,8 +309,13 @@ class Fetcher(Service):
             # While we claimed.
             for attempt in claimed:
                 self.workers.settle(attempt, INTERRUPTED)
-        else:
-            self._start(producer.admit(claimed))
+            return
+        if self.gatherer is not None:
+            members = [attempt for attempt in claimed if isinstance(attempt, Member)]
+            if members:
+                self.gatherer.add(members)
+                claimed = [attempt for attempt in claimed if not isinstance(attempt, Member)]
+        self._start(producer.admit(claimed))
 
     def _start(self, attempts: Collection[Attempt]) -> None:
         try:
@@ -281,5 +352,8 @@ class Fetcher(Service):
 
     def _pause(self) -> float:
         with self._lock:
-            until = min([self._poll_at, *self._look_again.values(), *(at for at, _ in self._due[:1])])
+            looks = (*self._look_again.values(), *self._look_late.values())
+            until = min([self._poll_at, *looks, *(at for at, _ in self._due[:1])])
+        if self.gatherer is not None:
+            until = min(until, self.gatherer.next_at)
         return max(0.001, until - time.monotonic())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 from django_river.terms import Term
 from django_river.work.attempts import Attempt
@@ -68,6 +69,10 @@ class Producer:
         self.is_paused = False
         #: The term in which a leader-bound queue may be claimed from. Written by :class:`LeaderBound`.
         self.term: Term | None = None
+        #: Slots that ready batches wait for, so that nothing else is claimed for them; and how to take back what is
+        #: gathered for batches, of more than so many seconds. Written by :class:`Gatherer`.
+        self.reserved = 0
+        self.take_gathered: Callable[[float], list[Attempt]] | None = None
         # All below is guarded by the lock.
         self._lock = threading.Lock()
         self._running = 0
@@ -88,6 +93,11 @@ class Producer:
         return self._running + len(self._waiting)
 
     @property
+    def free(self) -> int:
+        """Slots that nobody holds or waits for; below 0 if more wait than there are."""
+        return self.max_workers - self.load
+
+    @property
     def running(self) -> int:
         """Slots in use."""
         return self._running
@@ -102,7 +112,7 @@ class Producer:
             room = self.max_workers + prefetch
             # So few missing that a later fetch brings more.
             self._enough = room - max(1, (prefetch + 1) // 2)
-            missing = room - self._running - len(self._waiting)
+            missing = room - self._running - len(self._waiting) - self.reserved
             return missing if self.load <= self._enough else 0
 
     @property
@@ -138,10 +148,11 @@ class Producer:
 
     def take_waiting(self, *, longer_than: float = -1.0) -> list[Attempt]:
         """Take back those that have not started, if no slot has become free for so many seconds."""
+        taken = [] if self.take_gathered is None else self.take_gathered(longer_than)
         with self._lock:
             if not self._waiting or time.monotonic() - self._waiting_since <= longer_than:
-                return []
-            taken = list(self._waiting)
+                return taken
+            taken += self._waiting
             self._waiting.clear()
             self._rate.per_second = 0.0
         return taken

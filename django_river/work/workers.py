@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from django_river.conf import Config
 from django_river.exceptions import JobTimeout
@@ -11,8 +11,10 @@ from django_river.jobs.context import CancelReason
 from django_river.jobs.registry import Registry
 from django_river.jobs.states import State
 from django_river.signals import job_result_refused
+from django_river.storage.base import StoredState
 from django_river.work import outcomes
 from django_river.work.attempts import Attempt, Attempts
+from django_river.work.batches import BatchCall, Result
 from django_river.work.completer import Completer
 from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
@@ -44,7 +46,13 @@ class Workers:
         self.completer = completer
         self.on_room = on_room
 
-        self.executor = Executor(client_id=client_id, config=config, registry=registry, settle=self.settle)
+        self.executor = Executor(
+            client_id=client_id,
+            config=config,
+            registry=registry,
+            settle=self.settle,
+            tell_stored=self.tell_stored,
+        )
         self.threads = WorkerThreads(self.executor, size=slots, finished=self.finished, pass_on=self.start)
         self.event_loop = EventLoop(self.executor, finished=self.finished, pass_on=self.start)
 
@@ -63,6 +71,8 @@ class Workers:
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Pass an attempt's outcome on to be stored; false if somebody else has settled it."""
+        if isinstance(attempt, BatchCall):
+            return self._settle_members(attempt, outcome)
         if not attempt.take():
             job = attempt.job
             logger.warning(
@@ -75,6 +85,13 @@ class Workers:
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(attempt.job, output))
         return True
+
+    def tell_stored(self, results: Sequence[Result], stored: Sequence[StoredState]) -> None:
+        """Take results that a batch has stored itself, in its own transaction."""
+        ours = [(attempt, outcome, change) for attempt, outcome, change in results if attempt.take()]
+        for attempt, outcome, _ in ours:
+            _log(attempt, outcome)
+        self.completer.put_stored([(attempt, change) for attempt, _, change in ours], stored)
 
     def finished(self, attempt: Attempt) -> Attempt | None:
         """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""
@@ -111,6 +128,12 @@ class Workers:
         threads_ended = self.threads.stop(timeout)
         return self.event_loop.stop(timeout if threads_ended else 0.1) and threads_ended
 
+    def _settle_members(self, call: BatchCall, outcome: Outcome) -> bool:
+        for member in call.members:
+            if not member.is_settled:
+                self.settle(member, outcome)
+        return call.take()
+
     def _give_up(self, attempt: Attempt) -> None:
         job, definition = attempt.job, self.registry.get(attempt.job.kind)
         error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
@@ -118,6 +141,10 @@ class Workers:
         outcome = outcomes.failed(error, job, definition, trace=self._where(attempt))
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(job, output))
+        if attempt.call is not None:
+            if not attempt.call.take():
+                return
+            attempt = attempt.call
         if attempt.thread is not None:
             self.threads.count_out(attempt.thread)
         following = self.finished(attempt)
@@ -128,7 +155,8 @@ class Workers:
         """Where a stuck job stands now, as a traceback."""
         if attempt.thread is not None:
             return stack_of(attempt.thread)
-        return self.event_loop.stack_of(attempt.task) if attempt.task is not None else ""
+        task = (attempt.call or attempt).task
+        return self.event_loop.stack_of(task) if task is not None else ""
 
 
 def _log(attempt: Attempt, outcome: Outcome) -> None:
