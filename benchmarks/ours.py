@@ -19,12 +19,12 @@ APPLICATION = "django_river"
 
 
 def burn_down(
-    count: int, build: database.Build = database.noop, *, workers: int = 1, slots: int = 100, queues: int = 1
+    count: int, build: database.Build = database.noop, *, workers: int = 1, **environ: object
 ) -> dict[str, float]:
     """Jobs per second from first claim to last result, and what they cost."""
     database.empty()
     before = database.fill(count, build)
-    return work(count, after=before, workers=workers, slots=slots, queues=queues)
+    return work(count, after=before, workers=workers, **environ)
 
 
 def work(
@@ -32,20 +32,18 @@ def work(
     *,
     after: int = 0,
     workers: int = 1,
-    slots: int = 100,
-    queues: int = 1,
     using: str = "default",
+    **environ: object,
 ) -> dict[str, float]:
-    """Work what is stored."""
+    """Work what is stored; ``environ`` is told to the workers, see ``benchmarks.settings``."""
     command = [*processes.RUNWORKERS, "--burst", f"--processes={workers}", f"--database={using}"]
-    environ = processes.environ_with(slots=slots, queues=queues)
     started = cpu_of_start(workers)
     spent = processes.children_cpu()
     with Cost(database.url(using)) as cost:
         process = subprocess.Popen(
             command,
             cwd=processes.ROOT,
-            env=environ,
+            env=processes.environ_with(**environ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

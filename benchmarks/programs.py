@@ -5,6 +5,8 @@
 ``load``      enqueue jobs of 10 ms at a steady rate
 ``orm``       run the job of three queries in bare threads; when they began and ended
 ``fill``      enqueue no-op jobs
+``notes``     enqueue jobs that batches gather, and single ones between them, at a steady rate
+``statements``  work until nothing is due; how many statements that took
 ``rate``      how many jobs a second were completed of those with the first ids
 """
 
@@ -17,6 +19,7 @@ import random
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -124,7 +127,42 @@ def rate(options: argparse.Namespace) -> float:
     return float(options.count / (done["last"] - done["first"]).total_seconds())
 
 
-VERBS: dict[str, Any] = {verb.__name__: verb for verb in (probe, schedule, load, orm, fill, rate)}
+def notes(options: argparse.Namespace) -> int:
+    """``--count`` of each sort every ``--pause`` seconds, one by one, until standard input ends."""
+    from benchmarks import batch_jobs, jobs
+
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    due, stored = time.monotonic(), 0
+    while not over.wait(max(0.0, due - time.monotonic())):
+        for _ in range(options.count):
+            batch_jobs.note_by_name.enqueue(random.randrange(10), time.monotonic())
+            stored += 1
+        jobs.noop.enqueue(stored)
+        due += options.pause
+    return stored
+
+
+def statements(options: argparse.Namespace) -> int:
+    import psycopg
+    from django.core.management import call_command
+
+    count = iter(range(sys.maxsize))
+    execute = psycopg.Cursor.execute
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        next(count)
+        return execute(*args, **kwargs)
+
+    psycopg.Cursor.execute = counted  # type: ignore[method-assign]
+    with suppress(SystemExit):
+        call_command("runworkers", burst=True, verbosity=0)
+    return next(count)
+
+
+VERBS: dict[str, Any] = {
+    verb.__name__: verb for verb in (probe, schedule, load, orm, fill, notes, statements, rate)
+}
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from benchmarks.plan import Scenario
 from benchmarks.scenarios import (
+    batches,
     burn_down,
     cleaning,
     enqueuing,
@@ -22,6 +23,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *burn_down.SCENARIOS,
     *sleeping.SCENARIOS,
     *orm.SCENARIOS,
+    *batches.SCENARIOS,
     *enqueuing.SCENARIOS,
     *latency.SCENARIOS,
     *scheduling.SCENARIOS,

@@ -45,14 +45,14 @@ class OpenBatch:
 
     __slots__ = ("ask_at", "key", "kind", "members", "options", "producer", "ready_at")
 
-    def __init__(self, member: Member, options: Batch) -> None:
+    def __init__(self, member: Member, options: Batch, *, wait: float) -> None:
         self.producer = member.producer
         self.kind = member.job.kind
         self.key = member.key
         self.options = options
         self.members = [member]
         #: When it has waited long enough; monotonic.
-        self.ready_at = time.monotonic() + options.wait_seconds
+        self.ready_at = time.monotonic() + wait
         #: When it is worth asking for more, if there may be more in its queue.
         self.ask_at = 0.0
 
@@ -214,7 +214,9 @@ class Gatherer:
         with self._lock:
             batch = self._open.get(place)
             if batch is None:
-                batch = self._open[place] = OpenBatch(member, options)
+                # Away from its home it has been due for as long as it should wait.
+                wait = options.wait_seconds if self.homes.is_here(*place[:2]) else 0.0
+                batch = self._open[place] = OpenBatch(member, options, wait=wait)
                 self._bound()
             else:
                 batch.add(member)
