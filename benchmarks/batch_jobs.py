@@ -46,6 +46,21 @@ def deposit_many(batch: JobBatch[Deposit]) -> None:
     Account.objects.filter(pk__in=[item.args.account for item in batch]).update(balance=F("balance") + 1)
 
 
+@job()
+def edit(account: int) -> None:
+    """Load one object, change it, save it."""
+    found = Account.objects.get(pk=account)
+    found.balance += 1
+    found.save()
+
+
+@job(batch=Batch(size=SIZE, wait=WAIT), item=Deposit)
+def edit_many(batch: JobBatch[Deposit]) -> None:
+    """The same, one after the other."""
+    for item in batch:
+        edit(item.args.account)
+
+
 @job(batch=Batch(size=SIZE, wait=WAIT, by="tenant"), item=Note)
 def note_by_name(batch: JobBatch[Note]) -> None:
     """Note when the call began and with what."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import threading
 from collections import Counter
 from dataclasses import dataclass
@@ -359,3 +360,28 @@ class TestSeveralClients:
 def _now(count):
     for number in range(count):
         JobFactory(kind="many", args={"number": number}, scheduled_at=timezone.now())
+
+
+def test_a_kind_may_become_a_batch_and_single_again_while_its_jobs_wait(run, calls, using):
+    def alone(number: int, tenant: str = "a") -> None:
+        calls.singles.append(number)
+
+    def work(registry):
+        client = Client(dataclasses.replace(config(), stop_timeout=10.0), can_lead=False, registry=registry)
+        client.start()
+        wait_until(lambda: client.is_idle and not client.has_due_jobs())
+        client.stop()
+
+    single, batched = (
+        registry_of(many=(function, options))
+        for function, options in ((alone, {}), (calls.many, {"batch": Batch(size=9, wait=0)}))
+    )
+    for from_, to in ((single, batched), (batched, single)):
+        arguments = from_.get("many").arguments
+        for number in range(3):
+            raw = arguments.encode((number,), {}, limit=100)
+            JobFactory(kind="many", args=json.loads(raw))
+        work(to)
+
+    assert states() == {"completed": 6}
+    assert (calls.sizes, sorted(calls.singles)) == ([3], [0, 1, 2])

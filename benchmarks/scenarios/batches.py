@@ -43,6 +43,18 @@ def orm(options: Options) -> Plan:
     )
 
 
+def crud(options: Options) -> Plan:
+    """Each item loaded, changed and saved by itself: what batches are not for."""
+    count = options.share(1 / 20, least=SIZE)
+    return Plan(
+        [
+            Contestant("single", partial(_deposits, count, "edit")),
+            Contestant("batches", partial(_deposits, count, "edit_many")),
+        ],
+        [Demand(text="times single jobs", of="batches", figure="jobs/s", over="single")],
+    )
+
+
 def fill(options: Options) -> Plan:
     """A backlog of ten tenants' jobs in one line, worked by one client and by four."""
     count = options.share(1 / 5, least=TENANTS * SIZE)
@@ -159,6 +171,7 @@ def _ideal(calls: list[dict[str, Any]]) -> int:
 
 SCENARIOS = (
     Scenario(name="batches", question="What do batches save where one query does for many jobs?", plan=orm),
+    Scenario(name="batches-crud", question="And where each item needs queries of its own?", plan=crud),
     Scenario(name="batches-fill", question="How full are the batches of a backlog?", plan=fill),
     Scenario(
         name="batches-trickle", question="How long does a trickle wait, and in how many calls?", plan=trickle

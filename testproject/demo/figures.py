@@ -13,7 +13,7 @@ from digests.jobs import send_digest
 from digests.models import Delivery, Edition
 from django_river import State
 from django_river.models import Job, JobQuerySet
-from library.jobs import check_links, extract_links, index_words, ingest
+from library.jobs import announce, check_links, extract_links, index_words, ingest
 from library.models import Document, Link, WordCount
 
 #: Work that is due within this time is waited for; what comes later is left.
@@ -64,7 +64,7 @@ class Run:
         """E-mails that its digests have sent."""
         return Delivery.objects.filter(edition_id__gt=self.last_edition).count()
 
-    def problems(self, *, received: int) -> Iterator[str]:
+    def problems(self, *, received: int, announced: int) -> Iterator[str]:
         """What should not be so at the end, in words."""
         unsettled = Document.objects.unsettled().count()
         if unsettled:
@@ -76,6 +76,9 @@ class Run:
                 yield f"{job} is {job.state}: {job.errors[-1]['error'] if job.errors else 'no error'}"
         if not failing_jobs():
             yield "the undecodable document did not fail"
+        asked = self.jobs().of_kind(announce.kind).values("args__document_id").distinct().count()
+        if announced != asked:
+            yield f"{asked} documents were to be announced, {announced} were"
         if not self.deliveries() or self.deliveries() != received:
             yield f"{self.deliveries()} e-mails were sent, {received} arrived"
 

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from demo.catalogue import Catalogue
 from demo.figures import Run, digest_snoozes, document_figures, failing_jobs
 from demo.mailbox import Mail
 from library.models import Document
 
 
-def print_summary(console: Console, run: Run, received: Sequence[Mail]) -> None:
+def print_summary(console: Console, run: Run, received: Sequence[Mail], catalogue: Catalogue) -> None:
     """Everything counted from the database, but for the e-mails, which are counted where they arrived."""
-    console.print(_figures(run, received))
+    console.print(_figures(run, received, catalogue))
     console.print(_failures())
     for subject, recipients in _recipients(received).items():
         console.print(
@@ -30,7 +31,7 @@ def _recipients(received: Sequence[Mail]) -> Counter[str]:
     return counts
 
 
-def _figures(run: Run, received: Sequence[Mail]) -> Table:
+def _figures(run: Run, received: Sequence[Mail], catalogue: Catalogue) -> Table:
     table = Table(title="The Gazette", show_header=False, title_justify="left")
     table.add_column()
     table.add_column(justify="right")
@@ -44,6 +45,9 @@ def _figures(run: Run, received: Sequence[Mail]) -> Table:
     table.add_row("times the digest waited for documents", f"{digest_snoozes():,}")
     table.add_row("e-mails sent", f"{run.deliveries():,}")
     table.add_row("e-mails received", f"{len(received):,}")
+    table.add_section()
+    table.add_row("documents announced", f"{len(catalogue.titles):,}")
+    table.add_row("calls of the catalogue", f"{catalogue.calls:,}")
     return table
 
 

@@ -97,6 +97,9 @@ LIVE_DIGEST = env.bool("LIVE_DIGEST", default=True)
 LIVE_DIGEST_BUILD_SECONDS = env.float("LIVE_DIGEST_BUILD_SECONDS", default=3.0)
 
 DEFAULT_FROM_EMAIL = "The Gazette <gazette@example.org>"
+#: Where new documents are announced; nowhere, if it is empty.
+CATALOGUE_URL = env("CATALOGUE_URL", default="")
+
 _SMTP = {"host": env("EMAIL_HOST", default="localhost"), "port": env.int("EMAIL_PORT", default=25)}
 if django.VERSION >= (6, 1):
     MAILERS = {"default": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend", "OPTIONS": _SMTP}}

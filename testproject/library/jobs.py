@@ -1,22 +1,28 @@
 """The jobs of the reading-room. django_river finds this module by its name.
 
-``ingest`` → ``index_words`` and ``extract_links`` → ``check_links``; and ``find_related`` over all documents.
+``ingest`` → ``index_words`` and ``extract_links`` → ``check_links``; ``announce``, if there is a catalogue to be told; and
+``find_related`` over all documents.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from msgspec import Meta
 
 from django_river import (
+    Batch,
     ExponentialRetry,
+    FixedRetry,
+    JobBatch,
     JobCancel,
     JobContext,
     JobDiscard,
@@ -28,6 +34,7 @@ from django_river import (
     operations,
 )
 from django_river.models import Job
+from library import catalogue
 from library.models import Document, Link, WordCount
 from library.reading import Format, LinkKind, count_words, decode, find_links, find_title, web_problem
 from library.related import related_documents
@@ -77,26 +84,79 @@ def ingest(context: JobContext, document_id: int) -> None:
             follow_up.using(priority=LAST if document.distribution else FIRST).build(document_id)
             for follow_up in (index_words, extract_links)
         )
+        if settings.CATALOGUE_URL:
+            announce.enqueue(document_id)
     context.record_output({"characters": len(text), "format": document.format})
 
 
-@job(queue="index", timeout=timedelta(minutes=1))
-def index_words(
-    context: JobContext, document_id: int, shortest: Annotated[int, Meta(ge=1, le=10)] = 2
-) -> None:
-    """Count a document's words."""
-    text = _document(document_id).text
-    counts = count_words(text, shortest=shortest)
-    with transaction.atomic():
-        # Two jobs about one document come one after the other here; their words would collide otherwise.
-        document = Document.objects.select_for_update().get(pk=document_id)
-        document.word_counts.all().delete()
-        WordCount.objects.bulk_create(
-            [WordCount(document=document, word=word, count=count) for word, count in counts.items()],
-            batch_size=1000,
-        )
-        Document.objects.filter(pk=document_id).update(words=counts.total(), indexed_at=timezone.now())
-    context.record_output(asdict(Figures(words=counts.total(), distinct=len(counts))))
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """What ``index_words`` takes for each document."""
+
+    document_id: int
+    shortest: Annotated[int, Meta(ge=1, le=10)] = 2
+
+
+@job(
+    queue="index",
+    timeout=timedelta(minutes=1),
+    batch=Batch(size=50, wait=0.1, isolate_on_error=True, complete_in_transaction=True),
+    item=Indexing,
+)
+def index_words(batch: JobBatch[Indexing]) -> None:
+    """Count the words of many documents, and write them at once: one statement instead of hundreds."""
+    # In order, so that two calls about the same documents come one after the other.
+    locked = Document.objects.select_for_update().order_by("pk")
+    documents = locked.in_bulk({item.args.document_id for item in batch})
+    counts: dict[int, Counter[str]] = {}
+    for item in batch:
+        document = documents.get(item.args.document_id)
+        if document is None:
+            item.cancel("the document has been deleted")
+            continue
+        found = counts[document.pk] = count_words(document.text, shortest=item.args.shortest)
+        document.words, document.indexed_at = found.total(), timezone.now()
+        item.succeed(output=asdict(Figures(words=found.total(), distinct=len(found))))
+    WordCount.objects.filter(document__in=counts).delete()
+    WordCount.objects.bulk_create(
+        [
+            WordCount(document_id=document_id, word=word, count=count)
+            for document_id, found in counts.items()
+            for word, count in found.items()
+        ],
+        batch_size=5000,
+        update_conflicts=True,
+        unique_fields=["document", "word"],
+        update_fields=["count"],
+    )
+    Document.objects.bulk_update([documents[pk] for pk in counts], ["words", "indexed_at"])
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What ``announce`` takes for each document."""
+
+    document_id: int
+
+
+@job(
+    queue="links",
+    batch=Batch(size=100, wait=0.5, max_concurrent=1),
+    retry=FixedRetry(2),
+)
+def announce(batch: JobBatch[Announcement]) -> None:
+    """Tell the union catalogue of new documents: it takes many at once, and few calls a second."""
+    titles = dict(
+        Document.objects.filter(pk__in=[item.args.document_id for item in batch]).values_list("pk", "title")
+    )
+    for item in batch:
+        if item.args.document_id not in titles:
+            item.cancel("the document has been deleted")
+    answer = catalogue.announce(titles)
+    for item in batch.unsettled:
+        problem = answer.get(item.args.document_id)
+        if problem:
+            item.fail(ValueError(f"the catalogue refuses it: {problem}"))
 
 
 @job(queue="links", timeout=30)

@@ -122,6 +122,8 @@ def test_it_sums_up_what_the_database_holds_and_shows_what_failed(gazette):
         count = gazette.value(f"SELECT count(*) FROM river_job WHERE state = '{state}'")
         assert figure(output, f"jobs of this run, {state}") == count > 0
     assert figure(output, "e-mails received") == gazette.value("SELECT count(*) FROM digests_delivery") == 3
+    assert figure(output, "documents announced") == 40
+    assert 0 < figure(output, "calls of the catalogue") < 20
     assert figure(output, "times the digest waited for documents") > 0
     row = next(line for line in output.splitlines() if "letter.txt" in line and "retryable" in line)
     assert "2 of 4" in row

@@ -5,14 +5,26 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import NoneType
 
 from django.db import transaction
 from django.test import TestCase, TransactionTestCase
 
-from django_river import JobCancel, JobContext, JobDiscard, JobInterrupted, State
+from demo.catalogue import CALLS_A_SECOND, Catalogue
+from django_river import JobBatch, JobCancel, JobContext, JobDiscard, JobInterrupted, JobSnooze, State
 from django_river.jobs.context import CancelReason
 from django_river.models import Job
-from library.jobs import check_links, extract_links, find_related, index_words, ingest, request_ingestion
+from library.jobs import (
+    Announcement,
+    Indexing,
+    announce,
+    check_links,
+    extract_links,
+    find_related,
+    index_words,
+    ingest,
+    request_ingestion,
+)
 from library.models import Document
 from library.reading import Format
 
@@ -104,10 +116,42 @@ class ReadingTests(JobsTestCase):
         document = add_document(self.folder, text="river river bank")
         document.word_counts.create(word="old", count=1)
 
-        index_words(self.context, document.pk)
+        batch = JobBatch.of([Indexing(document.pk), Indexing(404)])
+
+        index_words(batch)
 
         self.assertEqual(dict(document.word_counts.values_list("word", "count")), {"river": 2, "bank": 1})
-        self.assertEqual(self.context.output, b'{"words":3,"distinct":2}')
+        self.assertEqual(batch[0].job.output, b'{"words":3,"distinct":2}')
+        self.assertIsInstance(batch[1].error, JobCancel)
+
+    def test_words_of_many_documents_are_written_at_once(self) -> None:
+        documents = [add_document(self.folder, text=f"river bank{'s' * n}") for n in range(20)]
+
+        with self.assertNumQueries(4):
+            index_words([Indexing(document.pk) for document in documents])
+
+        self.assertEqual(sum(document.word_counts.count() for document in documents), 40)
+
+    def test_documents_are_announced_in_one_call(self) -> None:
+        documents = [add_document(self.folder, title=title) for title in ("One", "Two", "")]
+        batch = JobBatch.of([Announcement(pk) for pk in (*(document.pk for document in documents), 404)])
+
+        with Catalogue() as catalogue, self.settings(CATALOGUE_URL=catalogue.url):
+            announce(batch)
+
+        self.assertEqual((catalogue.calls, sorted(catalogue.titles.values())), (1, ["One", "Two"]))
+        self.assertEqual([type(item.error) for item in batch], [NoneType, NoneType, ValueError, JobCancel])
+
+    def test_a_catalogue_that_is_called_too_often_is_called_later(self) -> None:
+        document = add_document(self.folder)
+
+        with Catalogue() as catalogue, self.settings(CATALOGUE_URL=catalogue.url):
+            for _ in range(CALLS_A_SECOND):
+                announce([Announcement(document.pk)])
+            with self.assertRaises(JobSnooze):
+                announce([Announcement(document.pk)])
+
+        self.assertEqual((catalogue.calls, catalogue.refused), (CALLS_A_SECOND, 1))
 
     def test_links_are_found_and_their_check_is_stored(self) -> None:
         document = add_document(self.folder, text=TEXT.decode())
@@ -140,7 +184,7 @@ class FindRelatedTests(JobsTestCase):
         texts = ("river bank water", "river bank boat", "mountain snow boat")
         self.documents = [add_document(self.folder, text=text) for text in texts]
         for document in self.documents:
-            index_words(self.context, document.pk)
+            index_words([Indexing(document.pk)])
 
     def test_documents_that_share_words_are_related(self) -> None:
         find_related(self.context, at_most=1)

@@ -10,9 +10,8 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.test import TestCase, override_settings
 
-from django_river import JobContext
 from django_river.models import Job
-from library.jobs import find_related, index_words
+from library.jobs import Indexing, find_related, index_words
 from library.models import Document
 
 
@@ -70,7 +69,7 @@ class PagesTests(PagesTestCase):
         for name, text in (("a.md", "river bank"), ("b.md", "river river bank"), ("c.md", "river")):
             document = self.upload(name, text.encode())
             Document.objects.filter(pk=document.pk).update(text=text, title=name)
-            index_words(JobContext(id=1), document.pk)
+            index_words([Indexing(document.pk)])
 
         response = self.client.get("/", {"q": "Bank river"})
 

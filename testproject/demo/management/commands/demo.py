@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from demo import loading
+from demo.catalogue import Catalogue
 from demo.figures import Run, next_due
 from demo.mailbox import Mailbox
 from demo.processes import LOCALHOST, free_port, interrupt_once, workers
@@ -54,17 +55,18 @@ class Command(BaseCommand):
         self.processes = options["processes"] or (1 if connection.vendor == "sqlite" else 2)
         interrupt_once()
         try:
-            with Mailbox() as mailbox:
+            with Mailbox() as mailbox, Catalogue() as catalogue:
+                self.environ = mailbox.environ | catalogue.environ
                 self._prepare()
                 run = Run.begin()
                 self._load(options["limit"])
-                self._work_all(run, mailbox)
-                print_summary(self.console, run, mailbox.received)
-                problems = list(run.problems(received=len(mailbox.received)))
+                self._work_all(run)
+                print_summary(self.console, run, mailbox.received, catalogue)
+                problems = list(run.problems(received=len(mailbox.received), announced=len(catalogue.titles)))
                 if problems:
                     raise CommandError("Not as it should be:\n  " + "\n  ".join(problems))
                 if not options["no_serve"]:
-                    self._serve(options["port"], mailbox)
+                    self._serve(options["port"])
         except KeyboardInterrupt:
             raise CommandError(
                 "Interrupted; the workers have been stopped.", returncode=EXIT_CTRL_C
@@ -99,16 +101,16 @@ class Command(BaseCommand):
             self._say(f"Today's digest exists (job {digest.pk}): it is made once more by hand.")
             operations.retry(digest)
 
-    def _work_all(self, run: Run, mailbox: Mailbox) -> None:
+    def _work_all(self, run: Run) -> None:
         began = timezone.now()
         with _progress_bar(self.console) as progress:
             bar = progress.add_task("Reading")
-            self._work(run, mailbox, began, lambda: _show(progress, bar, run))
+            self._work(run, began, lambda: _show(progress, bar, run))
             progress.update(bar, description="Relating")
             find_related.enqueue()
-            self._work(run, mailbox, began, lambda: _show(progress, bar, run))
+            self._work(run, began, lambda: _show(progress, bar, run))
 
-    def _work(self, run: Run, mailbox: Mailbox, began: datetime, show: Any) -> None:
+    def _work(self, run: Run, began: datetime, show: Any) -> None:
         """Bursts of workers until nothing is due any more, soon included: a snooze, a first retry."""
         while (due := next_due()) is not None:
             while timezone.now() < due:
@@ -116,12 +118,12 @@ class Command(BaseCommand):
                 time.sleep(LOOK_SECONDS)
             if timezone.now() > began + LONGEST:
                 raise CommandError(f"Not done after {LONGEST}; the workers' words are in {self.log}.")
-            self._burst(mailbox, show)
+            self._burst(show)
         show()
 
-    def _burst(self, mailbox: Mailbox, show: Any) -> None:
+    def _burst(self, show: Any) -> None:
         options = ("--burst", "--processes", str(self.processes))
-        environ = mailbox.environ | {"LIVE_DIGEST": "0"}
+        environ = self.environ | {"LIVE_DIGEST": "0"}
         with workers(*options, environ=environ, log=self.log) as process:
             while (code := _exit_code(process)) is None:
                 show()
@@ -131,14 +133,14 @@ class Command(BaseCommand):
                 f"runworkers ended with {code}. Its last words in {self.log}:\n" + "\n".join(tail)
             )
 
-    def _serve(self, port: int, mailbox: Mailbox) -> None:
+    def _serve(self, port: int) -> None:
         port = free_port(port)
         address = f"http://{LOCALHOST}:{port}/"
         self.console.print(
             f"\nThe site: [bold]{address}[/]   the admin: [bold]{address}admin/[/]   Ctrl-C ends it.",
             highlight=False,
         )
-        with workers("--processes", str(self.processes), environ=mailbox.environ, log=self.log):
+        with workers("--processes", str(self.processes), environ=self.environ, log=self.log):
             try:
                 call_command("runserver", f"{LOCALHOST}:{port}", use_reloader=False, skip_checks=True)
             except SystemExit:  # how runserver answers Ctrl-C
