@@ -81,13 +81,18 @@ def kill() -> None:
 
 def rescue() -> None:
     """Make available what the dead have left running, without the patience of a leader."""
-    from contextlib import closing
-
     from django_river import storage
+    from django_river.models import Leader
 
-    with closing(storage.open_storage("default", timeout=10)) as store:
-        store.job_rescue(rescue_after=NOW, client_timeout=NOW, known_kinds=["many"], limit=1000)
-        store.job_schedule(1000)
+    Leader.objects.all().delete()
+    lease = storage.for_caller("default").leader_elect("rescuer", timedelta(minutes=1))
+    upkeep = storage.open_upkeep("default", term=lease.term, timeout=10)
+    try:
+        upkeep.job_rescue(rescue_after=NOW, client_timeout=NOW, known_kinds=["many"], limit=1000)
+        upkeep.job_schedule(1000)
+    finally:
+        upkeep.close()
+        Leader.objects.all().delete()
 
 
 def problems() -> list[str]:
