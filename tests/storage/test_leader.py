@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError
 from django.utils import timezone
 
 from django_river import storage
@@ -251,6 +252,21 @@ class TestClaimAsLeader:
 
         thread.join(20)
         assert elected[0][1].leader_id == OTHER
+
+    @pytest.mark.postgres
+    def test_left_open_by_a_frozen_leader_is_given_up(self, store, using):
+        """As if the process were stopped, or its network cut, between two statements of the claim."""
+        job = insert(store, queue="bound")
+        term = store.leader_elect(ME, TTL).term
+        frozen = storage.open_storage(using, timeout=0.5)
+        with pytest.raises(DatabaseError), frozen.session.atomic():
+            assert self.claim(frozen, term) == [job.id]
+            expire()
+            assert store.leader_elect(OTHER, TTL).leader_id == OTHER
+        assert row(job).state == "available"
+        # It goes on when it wakes, though not as the leader.
+        assert frozen.leader_watch().lease.leader_id == OTHER
+        frozen.close()
 
     @pytest.mark.postgres
     def test_does_not_keep_the_leader_from_renewing(self, store, other_store):

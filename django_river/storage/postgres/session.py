@@ -1,4 +1,4 @@
-"""A Postgres connection of our own: autocommit, no prepared statements, every statement bounded in time."""
+"""A Postgres connection of our own: autocommit, no prepared statements, every statement and transaction bounded in time."""
 
 from __future__ import annotations
 
@@ -99,12 +99,8 @@ class PostgresSession:
             connection = self._connected()
             with connection.transaction():
                 if self._pooled and not self._depth:
-                    # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction. One that
-                    # we leave open, because we are stopped or cut off in it, must not hold its locks for ever.
-                    connection.execute(
-                        f"SET LOCAL statement_timeout = {self._timeout_ms}; "
-                        f"SET LOCAL idle_in_transaction_session_timeout = {self._timeout_ms}"
-                    )
+                    # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction.
+                    connection.execute(self._limits("SET LOCAL"))
                 self._depth += 1
                 try:
                     yield
@@ -130,9 +126,10 @@ class PostgresSession:
         if connection is not None:
             connection.close()
 
-    @property
-    def _timeout_ms(self) -> int:
-        return max(1, round(self.timeout * 1000))
+    def _limits(self, verb: str) -> str:
+        """A transaction that we leave open, because we are frozen or cut off in it, must not hold its locks for ever."""
+        limit = max(1, round(self.timeout * 1000))
+        return f"{verb} statement_timeout = {limit}; {verb} idle_in_transaction_session_timeout = {limit}"
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._connection is not None and not self._connection.closed and not self._connection.broken:
@@ -146,8 +143,7 @@ class PostgresSession:
             self._pooled = is_pooled(connection)
             if not self._pooled:
                 connection.execute(
-                    f"SET statement_timeout = {self._timeout_ms}; "
-                    "SET default_transaction_isolation = 'read committed'"
+                    f"{self._limits('SET')}; SET default_transaction_isolation = 'read committed'"
                 )
         self._connection = connection
         return connection
