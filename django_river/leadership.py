@@ -161,10 +161,11 @@ class Elector:
     def step_down(self, why: TermEnd, reason: str, *, abstain_for: float = ABSTAIN_SECONDS) -> None:
         """Resign at the next attempt, or as soon as we can let go; others lead then, if they may.
 
-        ``reason`` is for the log. A follower only does not stand for ``abstain_for`` seconds.
+        ``reason`` is for the log. A follower only does not stand for ``abstain_for`` seconds. Of several reasons, the one
+        with the longest abstention counts: who is stopped must not stand again because somebody has asked it to resign.
         """
         with self._lock:
-            if self._farewell is None:
+            if self._farewell is None or self._farewell.abstain_for < abstain_for:
                 self._farewell = Farewell(why, reason, abstain_for)
 
     def attempt(self) -> float:
@@ -226,7 +227,10 @@ class Elector:
 
     def _abstain(self, farewell: Farewell) -> None:
         self._abstain_until = max(self._abstain_until, self.clock() + farewell.abstain_for)
-        self._farewell = None
+        with self._lock:
+            # A weightier one may have come meanwhile; it is for the next attempt.
+            if self._farewell is farewell:
+                self._farewell = None
 
     # What a follower does
 

@@ -419,6 +419,36 @@ class TestStepDown:
 
         assert not Leader.objects.exists()
 
+    def test_for_good_counts_though_another_reason_came_first(self, stand, clock):
+        can_go = [False]
+        elector = stand(let_go=lambda: can_go[0])
+        elector.attempt()
+        elector.step_down(TermEnd.RESIGNED, "somebody asked")
+        elector.attempt()
+        elector.step_down(TermEnd.STOPPED, "it is stopped", abstain_for=math.inf)
+        elector.step_down(TermEnd.RESIGNED, "somebody asked again")
+        can_go[0] = True
+        elector.attempt()
+        clock.now += 1e6
+        elector.attempt()
+
+        assert elector.said == ["elected", "stopped"]
+
+    def test_for_good_counts_though_it_comes_at_the_last_moment(self, stand, clock):
+        def let_go():
+            elector.step_down(TermEnd.STOPPED, "it is stopped", abstain_for=math.inf)
+            return True
+
+        elector = stand(let_go=let_go)
+        elector.attempt()
+        elector.step_down(TermEnd.RESIGNED, "somebody asked")
+        elector.attempt()
+        elector.attempt()
+        clock.now += 1e6
+        elector.attempt()
+
+        assert elector.said == ["elected", "resigned"]
+
     def test_during_an_election_is_not_forgotten(self, stand, monkeypatch):
         elector = stand()
         elect = elector.storage.leader_elect
