@@ -64,6 +64,10 @@ class Steward(Service):
 
     def cleanup(self) -> None:
         try:
+            for news in self.elector.take_news():
+                # Nothing begins any more; but who was told of a term is told of its end.
+                if news.why is not None and self._is_in_term:
+                    self._act_on(news)
             self._end()
         finally:
             connections.close()

@@ -136,6 +136,24 @@ class TestTerm:
 
         assert charge.verbs == ["begin", "end"]
 
+    def test_that_ends_as_the_steward_stops_is_told(self, stand, charge, heard):
+        go_on = threading.Event()
+        charge.on_begin = lambda: go_on.wait(20)
+        elector = stand()
+        steward = Steward(elector=elector, charges=[charge], on_trouble=lambda: None)
+        steward.start()
+        elector.attempt()
+        wait_until(lambda: charge.verbs == ["begin"])
+        elector.resign()
+        with ThreadPoolExecutor() as pool:
+            stopping = pool.submit(steward.stop, 20)
+            wait_until(lambda: steward.is_stopping)
+            go_on.set()
+            assert stopping.result(20)
+
+        assert charge.verbs == ["begin", "end"]
+        assert [told[0] for told in heard] == ["elected", "lost"]
+
 
 class TestTrouble:
     def test_at_the_beginning_makes_the_leader_resign(self, serve, charge, caplog, clock):
