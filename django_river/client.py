@@ -156,6 +156,7 @@ class Client:
             registry=registry,
             open_storage=open_storage,
             on_open=self.fetcher.hint,
+            is_claiming=lambda: self.fetcher.is_claiming_as_leader,
             grace=config.cancel_timeout,
         )
         self.stand_in = StandIn(

@@ -210,6 +210,45 @@ class TestHandOver:
         flag.unlink()
         wait_until(lambda: states(job) in (["available"], ["completed"], ["running"]))
 
+    def test_waits_for_a_claim_that_is_on_its_way(self, run, monkeypatch):
+        """The next leader would take the job over, as if it had been running and failed."""
+        first = run(name="first")
+        leads(first)
+        claim, claimed, go_on = (
+            first.fetcher.storage.job_fetch_as_leader,
+            threading.Event(),
+            threading.Event(),
+        )
+        claims, asked = [], []
+
+        def slowly(*args):
+            claims.append(1)
+            found = claim(*args)
+            if found:
+                claimed.set()
+                go_on.wait(20)
+            return found
+
+        def let_go():
+            asked.append(1)
+            return first.leader_bound.let_go()
+
+        monkeypatch.setattr(first.fetcher.storage, "job_fetch_as_leader", slowly)
+        monkeypatch.setattr(first.elector, "let_go", let_go)
+        first.fetcher.hint(["bound"])
+        # No claim is at work that began before.
+        wait_until(lambda: claims)
+        job = bound(jobs.record).enqueue(1)
+        assert claimed.wait(20)
+        second = run(name="second")
+        request_resign()
+        wait_until(lambda: len(asked) > 1)
+        go_on.set()
+        leads(second)
+        wait_until(lambda: states(job) == ["completed"])
+
+        assert (row(job).attempt, row(job).errors) == (1, None)
+
     def test_waits_at_a_stop_until_the_job_is_done(self, run, flag):
         first = run(name="first", stop_timeout=30.0)
         leads(first)

@@ -16,6 +16,7 @@ from django_river.hints import LOOK_AGAIN
 from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.storage.batches import Wanted
+from django_river.terms import Term
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.batches import Member
 from django_river.work.completer import Completer
@@ -76,6 +77,8 @@ class Fetcher(Service):
         # Whether the answer to our last claim may have been lost on the way, and until when the server may be at it.
         self._is_uncertain = False
         self._late_until: float | None = None
+        #: The same of the leader's queues alone. Written here; read by who wants to resign.
+        self.is_claiming_as_leader = False
         # Guarded by the lock: when to look again for what hints left out, and for how many more slots we wait.
         self._lock = threading.Lock()
         self._look_again: dict[str, float] = {}
@@ -247,7 +250,7 @@ class Fetcher(Service):
             (Member if job.kind in batched else Attempt)(job, self.producers[job.queue]) for job in jobs
         ]
         self.attempts.add(attempts)
-        self._is_uncertain = False
+        self._is_uncertain = self.is_claiming_as_leader = False
         return attempts
 
     def _claim(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
@@ -257,7 +260,7 @@ class Fetcher(Service):
         jobs = self._claim_unbound(others, limit) if others else []
         if not bound:
             return jobs
-        term = self.producers[bound[0].queue].term
+        term = self._term_of(bound[0].queue)
         if term is not None and len(jobs) < limit:
             jobs += self.storage.job_fetch_as_leader(term, bound, limit - len(jobs))
         return jobs
@@ -299,10 +302,15 @@ class Fetcher(Service):
         bound = [want for want in wanted if self.producers[want.queue].is_leader_bound]
         others = [want for want in wanted if want not in bound] if bound else wanted
         jobs = self.storage.job_fetch_matching(self.client_id, others) if others else []
-        term = self.producers[bound[0].queue].term if bound else None
+        term = self._term_of(bound[0].queue) if bound else None
         if term is not None:
             jobs += self.storage.job_fetch_matching(self.client_id, bound, term=term)
         return jobs
+
+    def _term_of(self, queue: str) -> Term | None:
+        # Before the term is read: who ends it must see that it may be too late for this claim.
+        self.is_claiming_as_leader = True
+        return self.producers[queue].term
 
     def _admit(self, producer: Producer, claimed: list[Attempt]) -> None:
         if producer.is_closed:
@@ -342,7 +350,7 @@ class Fetcher(Service):
         """
         now = time.monotonic()
         released = self.storage.job_release_unknown(self.client_id, self.attempts.ids())
-        self._is_uncertain = False
+        self._is_uncertain = self.is_claiming_as_leader = False
         if self._late_until is not None and now >= self._late_until:
             self._late_until = None
         if released:

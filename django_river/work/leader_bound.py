@@ -40,6 +40,7 @@ class LeaderBound:
         registry: Registry,
         open_storage: Callable[[], Storage],
         on_open: Callable[[Collection[str]], None],
+        is_claiming: Callable[[], bool],
         grace: float,
     ) -> None:
         self.producers = producers
@@ -48,6 +49,8 @@ class LeaderBound:
         self.registry = registry
         self.open_storage = open_storage
         self.on_open = on_open
+        #: Whether jobs of these queues may have been claimed that are not among the attempts yet.
+        self.is_claiming = is_claiming
         #: How long jobs that were asked to stop are waited for, in seconds.
         self.grace = grace
 
@@ -88,10 +91,12 @@ class LeaderBound:
         """What a leader asks that wants to resign, until the answer is true: that all is over, and stored."""
         if self._give_back_at is None:
             self.end()
+        # In this order: a claim ends when its jobs are among the attempts.
+        is_claiming = self.is_claiming()
         running = self._running()
         if running and time.monotonic() >= (self._give_back_at or 0.0):
             self._give_back(running)
-        return not running
+        return not running and not is_claiming
 
     def _give_back(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
