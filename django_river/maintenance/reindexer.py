@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from django.db import DatabaseError
@@ -29,8 +31,8 @@ class Reindexer(Chore):
         self.at = at
 
         self._due_at: float | None = None
-        # Read by whoever stops us: whether there is a statement that he must not wait for.
-        self._is_building = False
+        # Read by whoever stops us: whether there is a statement that waits for all others, and that he must not wait for.
+        self._is_at_work = False
 
     def run_once(self) -> float:
         """Wait for the hour; then build."""
@@ -55,23 +57,36 @@ class Reindexer(Chore):
             self._rebuild_one(name)
 
     def interrupt(self) -> None:
-        if self._is_building:
+        if self._is_at_work:
             self.upkeep.cancel()
 
     def _rebuild_one(self, name: str) -> None:
-        self._is_building = True
         try:
-            self.upkeep.index_rebuild(name)
+            with self._at_work():
+                self.upkeep.index_rebuild(name)
         except DatabaseError as error:
             if self.is_stopping:
-                # Dropping waits for others, too: the next leader does it.
+                # What we leave is for the next leader to drop.
                 return
             logger.warning("index %s could not be rebuilt: %s", name, error)
             self._drop_leftovers()
-        finally:
-            self._is_building = False
 
     def _drop_leftovers(self) -> None:
         for name in self.upkeep.index_leftovers():
+            if self.is_stopping:
+                return
             logger.info("index %s was left half-built: it is dropped", name)
-            self.upkeep.index_drop(name)
+            try:
+                with self._at_work():
+                    self.upkeep.index_drop(name)
+            except DatabaseError:
+                if not self.is_stopping:
+                    raise
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._is_at_work = True
+        try:
+            yield
+        finally:
+            self._is_at_work = False

@@ -13,7 +13,8 @@ from django_river.models import Leader
 @pytest.fixture
 def store(using):
     """A storage on a connection of its own."""
-    store = storage.open_storage(using, timeout=10)
+    # Tests leave transactions open on it, for as long as a busy machine takes for what is to happen meanwhile.
+    store = storage.open_storage(using, timeout=60)
     yield store
     store.close()
 

@@ -26,6 +26,14 @@ def reindexer(upkeep):
 
 
 @pytest.fixture
+def next_one(using, term):
+    """The reindexer of the next time that a client leads."""
+    upkeep = storage.open_upkeep(using, term=term, timeout=10)
+    yield Reindexer(upkeep=upkeep, lock=Lock(), at=HALF_PAST_THREE)
+    upkeep.close()
+
+
+@pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock.now)
@@ -143,7 +151,7 @@ def test_behind_a_pooler_it_says_that_it_cannot(reindexer, monkeypatch, caplog):
 
 
 @pytest.mark.postgres
-def test_stopping_it_ends_what_it_builds_and_the_next_term_cleans_up(reindexer, store, using, term):
+def test_stopping_it_ends_what_it_builds_and_the_next_term_cleans_up(reindexer, store, next_one):
     reindexer._due_at = 0.0
     with store.session.atomic():
         # A rebuilding waits for everybody who has written to the table.
@@ -151,9 +159,25 @@ def test_stopping_it_ends_what_it_builds_and_the_next_term_cleans_up(reindexer, 
         reindexer.start()
         wait_until(invalid)
         assert reindexer.stop(10)
-    next_one = Reindexer(
-        upkeep=storage.open_upkeep(using, term=term, timeout=10), lock=Lock(), at=HALF_PAST_THREE
-    )
+    assert invalid()
+    next_one.run_once()
+
+    assert not invalid()
+
+
+@pytest.mark.postgres
+def test_stopping_it_does_not_wait_until_a_leftover_can_be_dropped(reindexer, store, next_one):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX river_job_kind_ccnew ON river_job (kind)")
+        cursor.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'river_job_kind_ccnew'::regclass"
+        )
+    with store.session.atomic():
+        # So does dropping.
+        insert(store)
+        reindexer.start()
+        wait_until(lambda: reindexer._is_at_work)
+        assert reindexer.stop(10)
     assert invalid()
     next_one.run_once()
 
