@@ -249,7 +249,8 @@ class Client:
     def has_due_jobs(self) -> bool:
         """Whether any job of our queues could run now; asks the database on the caller's connection."""
         store = storage.for_caller(self.using)
-        may_lead = self.can_lead and not self.registration.objection
+        # Whatever keeps us from leading: the policy as well as the command line.
+        may_lead = not (self.registration.objection or self.candidate.candidacy.objection)
         ours = [name for name, options in self.queues.items() if may_lead or not options.leader_only]
         return store.job_has_due(sorted(ours), scheduled=may_lead)
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_river import client as module
 from django_river.client import Client
-from django_river.conf import config
+from django_river.conf import LeaderElectionConfig, config
 from django_river.leadership import request_resign
 from django_river.models import Job, Leader, LeaderTerm
 from tests.factories import JobFactory, LeaderFactory
@@ -91,6 +91,13 @@ def test_are_left_alone_by_everybody_else(run):
     wait_until(lambda: client.producers["other"].may_have_work is False)
 
     assert states(job) == ["available"]
+    assert not client.has_due_jobs()
+
+
+def test_do_not_keep_a_burst_going_that_may_not_lead_by_the_settings(run):
+    bound(jobs.record).enqueue(1)
+    client = run(leader_election=LeaderElectionConfig(candidate=False))
+
     assert not client.has_due_jobs()
 
 
