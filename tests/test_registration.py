@@ -18,6 +18,7 @@ from django_river.registration import LOOK_LISTENING, LOOK_POLLING, Registration
 from django_river.storage.base import ClientInfo
 from django_river.storage.periodic import LiveClient, RegistryInForce
 from tests.periodic import declare, registry_of
+from tests.waiting import is_a_lock_waited_for, wait_until
 
 TIMEOUT = 60.0
 NOW = timezone.now()
@@ -281,6 +282,21 @@ class TestRows:
         enter(declare("a"), release="1")
 
         assert PeriodicJob.objects.get().next_run_at == long_ago
+
+    @pytest.mark.postgres
+    def test_do_not_go_back_if_a_run_is_enqueued_meanwhile(self, enter):
+        leader = enter(declare("a"), release="1")
+        newer = enter.build(declare("a"), release="2")
+        advanced_to = timezone.now() + 7 * HOUR
+        with leader.storage.atomic():
+            leader.storage.periodic_resume("a", advanced_to)
+            thread = threading.Thread(target=newer.enter)
+            thread.start()
+            wait_until(is_a_lock_waited_for)
+        thread.join(20)
+
+        assert enforced().release == "2"
+        assert PeriodicJob.objects.get().next_run_at == advanced_to
 
     def test_want_a_run_on_start_with_the_first_client_and_with_each_release(self, enter):
         def starts(release, *, leave_first=()):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from django.db import connection
+
 T = TypeVar("T")
 
 INTERVAL = 0.01
@@ -22,3 +24,12 @@ def wait_until(condition: Callable[[], T], timeout: float = 10, *, message: str 
             raise AssertionError(f"{what} for {timeout:g} s")
         never.wait(INTERVAL)
     return answer
+
+
+def is_a_lock_waited_for() -> bool:
+    """Whether any connection to the Postgres of the tests waits for another one's lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.fetchone() is not None

@@ -177,7 +177,7 @@ class PeriodicStorage(ABC):
 
     @abstractmethod
     def periodic_list_states(self) -> list[PeriodicState]:
-        """How the entries of the registry in force stand."""
+        """How the entries of the registry in force stand; they are held until the transaction ends."""
 
     @abstractmethod
     def periodic_list_watched(self) -> list[WatchedPeriodic]:
@@ -200,7 +200,10 @@ class PeriodicStorage(ABC):
 
     @abstractmethod
     def periodic_replace(self, rows: Sequence[PeriodicRow]) -> None:
-        """Let these be all entries there are. What an entry that stays has been through is kept."""
+        """Let these be all entries there are. What an entry that stays has been through is kept.
+
+        Its next run is that of the row: in the same transaction, :meth:`periodic_list_states` comes first.
+        """
 
     @abstractmethod
     def periodic_resume(self, name: str, next_run_at: datetime | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from django.db import DataError, OperationalError, connection, transaction
+from django.db import DataError, OperationalError, transaction
 from django.utils import timezone
 
 from django_river import Unique, storage
@@ -22,7 +22,7 @@ from django_river.models import Job, PeriodicJob
 from django_river.storage.base import TOPIC_INSERT
 from tests.factories import JobFactory
 from tests.periodic import declare, put_into_force, registry_of
-from tests.waiting import wait_until
+from tests.waiting import is_a_lock_waited_for, wait_until
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -235,18 +235,10 @@ class TestTwoLeaders:
             first.run_once()
             thread = threading.Thread(target=second.run_once)
             thread.start()
-            wait_until(_is_waiting)
+            wait_until(is_a_lock_waited_for)
         thread.join(10)
 
         assert len(enqueued()) == 1
-
-
-def _is_waiting():
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return cursor.fetchone()[0]
 
 
 class TestMissed:

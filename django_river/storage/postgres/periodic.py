@@ -93,7 +93,6 @@ class PostgresPeriodic(PeriodicStorage):
 
     def periodic_replace(self, rows: Sequence[PeriodicRow]) -> None:
         with self.atomic():
-            self._run("periodic_lock")
             self._run("periodic_delete_others", names=[row.name for row in rows])
             self._run(
                 "periodic_put_many",

@@ -42,11 +42,9 @@ SET is_in_force = true, release = %(release)s, since = clock_timestamp()
 WHERE hash = %(hash)s;
 
 -- name: periodic_list_states
-SELECT name, entry, next_run_at FROM django_river_periodicjob ORDER BY name;
-
--- name: periodic_lock
+-- Held until the rows are replaced: a run that is enqueued in between would be planned, and enqueued, once more.
 -- In the order in which all others take them.
-SELECT FROM django_river_periodicjob ORDER BY name FOR UPDATE;
+SELECT name, entry, next_run_at FROM django_river_periodicjob ORDER BY name FOR UPDATE;
 
 -- name: periodic_delete_others
 DELETE FROM django_river_periodicjob WHERE name <> ALL(%(names)s::text[]);
