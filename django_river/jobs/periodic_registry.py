@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -165,14 +166,15 @@ def resolve(
     """The entries that can be made, and all that is wrong with the rest."""
     entries: list[PeriodicEntry] = []
     problems: list[PeriodicProblem] = []
-    told = list(declarations)
+    told: list[Declaration] = []
     for index, item in enumerate(items):
         try:
             told.append(Declaration.from_setting(item, index))
         except (ValueError, TypeError) as error:
             place = f"DJANGO_RIVER['PERIODIC'][{index}]"
             problems.append(PeriodicProblem(Flaw.DECLARATION, f"{place}: {error}.", place))
-    for declaration in told:
+    # The settings' own come first: to import their jobs may be to declare more.
+    for declaration in chain(told, declarations):
         found = _entry(declaration, timezone, max_args_bytes)
         if isinstance(found, PeriodicEntry):
             entries.append(found)

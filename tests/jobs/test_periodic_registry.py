@@ -14,7 +14,7 @@ import pytest
 from django_river.enqueue import JobFunction
 from django_river.exceptions import DefinitionError
 from django_river.jobs.definition import JobOptions
-from django_river.jobs.periodic import Declaration
+from django_river.jobs.periodic import Declaration, Declarations
 from django_river.jobs.periodic_registry import Flaw, PeriodicRegistry, resolve
 from tests.conftest import ROOT
 
@@ -188,6 +188,28 @@ class TestProblems:
         assert problem.text.startswith(
             "DJANGO_RIVER['PERIODIC'][0]: every must be a timedelta or seconds above 0"
         )
+
+    def test_what_is_declared_by_importing_a_job_of_the_setting_is_found(self, monkeypatch, tmp_path):
+        """At once: else the hash would depend on what has been imported before."""
+        declared = Declarations()
+        monkeypatch.setattr("django_river.jobs.periodic.declared", declared)
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "declares_on_import.py").write_text(
+            "from tests.jobs.test_periodic_registry import report\n"
+            "from django_river.enqueue import JobFunction\n"
+            "from django_river.jobs.definition import JobOptions\n"
+            "from django_river.jobs.periodic import periodic\n"
+            "nightly = periodic(every=60)(JobFunction(report, kind='nightly', options=JobOptions()))\n"
+        )
+        entries, problems = resolve(
+            declared,
+            [{"name": "besides", "job": "declares_on_import.nightly", "every": 1}],
+            timezone="UTC",
+            max_args_bytes=1000,
+        )
+
+        assert problems == []
+        assert sorted(entry.name for entry in entries) == ["besides", "nightly"]
 
     def test_one_wrong_declaration_leaves_the_others(self):
         entries, problems = self.found(declare(), items=[5, {"job": "nowhere.x", "every": 1}])
