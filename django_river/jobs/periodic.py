@@ -143,11 +143,8 @@ class Declarations:
         self._declared: list[Declaration] = []
 
     def add(self, declaration: Declaration) -> None:
-        """Note a declaration. Those of an earlier definition of the same function go: it has been reloaded."""
-        job = declaration.job
-        self._declared = [
-            known for known in self._declared if known.job is job or known.place != declaration.place
-        ]
+        """Note a declaration. Those of an earlier definition of the same job go: it has been reloaded."""
+        self._declared = [known for known in self._declared if not _is_reloaded(known, declaration)]
         self._declared.append(declaration)
 
     def discard(self, job: Definition[..., Any]) -> None:
@@ -255,6 +252,16 @@ def span(value: Any, name: str) -> timedelta:
     if not isinstance(found, timedelta) or not timedelta(0) < found <= LONGEST_SPAN:
         raise ValueError(f"{name} must be a timedelta or seconds above 0, at most ten years, got {value!r}")
     return found
+
+
+def _is_reloaded(known: Declaration, new: Declaration) -> bool:
+    """By place and kind: a function that makes jobs makes all of them at one place."""
+    return known.job is not new.job and _identity(known) == _identity(new)
+
+
+def _identity(declaration: Declaration) -> tuple[str, str]:
+    job = declaration.job
+    return declaration.place, job.kind if isinstance(job, Definition) else job
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:

@@ -63,6 +63,12 @@ class TestDecorator:
 
         assert sorted(declaration.name for declaration in declared) == ["a", "b"]
 
+    def test_keeps_those_of_functions_that_are_made_at_one_place(self, declared):
+        for region in ("north", "south"):
+            periodic(every=HOUR)(JobFunction(report, kind=f"report.{region}", options=JobOptions()))
+
+        assert sorted(declaration.job.kind for declaration in declared) == ["report.north", "report.south"]
+
     def test_keeps_both_of_one_name_for_the_checks_to_find(self, declared):
         periodic(every=HOUR)(periodic(cron="@daily")(job_of()))
 
