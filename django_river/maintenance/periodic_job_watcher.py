@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from threading import Lock
 
+from django_river.jobs.states import State
 from django_river.service import Service
 from django_river.signals import periodic_overdue
 from django_river.storage.periodic import ExpectedPeriodic, JobOutcome, PeriodicStorage
@@ -13,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 #: How often to look, in seconds.
 INTERVAL = 1.0
-#: Jobs of one entry that are watched at a time: the oldest that are not over.
+#: Jobs of one entry that are watched at a time: the oldest that are not over, but for those that have failed and wait.
 MOST_WATCHED = 100
 
 
@@ -67,9 +69,15 @@ class PeriodicJobWatcher(Service):
             if ended:
                 over[name] = ended
             # Those that are gone will never tell.
-            self._open[name] = [job.id for job in jobs if job.finalized_at is None]
+            self._open[name] = _worth_watching([job for job in jobs if job.finalized_at is None])
         if over:
             self.periodic.periodic_note_outcomes(over)
+
+
+def _worth_watching(jobs: Sequence[JobOutcome]) -> list[int]:
+    """All, while there is room for more; what has failed may wait for weeks, and must not hide later successes."""
+    is_full = len(jobs) >= MOST_WATCHED
+    return [job.id for job in jobs if not (is_full and job.state == State.RETRYABLE)]
 
 
 def _tell(changed: ExpectedPeriodic) -> None:

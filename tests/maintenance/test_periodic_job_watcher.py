@@ -115,6 +115,19 @@ class TestOutcomes:
         watcher.run_once()
         assert len(watcher._open["work"]) == 3
 
+    def test_are_seen_though_many_runs_wait_for_another_attempt(self, watch, monkeypatch):
+        monkeypatch.setattr(module, "MOST_WATCHED", 3)
+        watcher = watch(declare())
+        for _ in range(4):
+            Job.objects.filter(pk=ran(running=True).pk).update(state="retryable")
+            watcher.run_once()
+        last = ran(running=True)
+        watcher.run_once()
+        finish(last)
+        watcher.run_once()
+
+        assert entry().last_success_at is not None
+
     def test_are_found_by_a_leader_that_comes_later(self, watch):
         watch(declare()).run_once()
         finish(ran(running=True))
