@@ -144,6 +144,13 @@ class TestRows:
 
         assert PeriodicJob.objects.get().overdue_since == since
 
+    def test_forget_an_alarm_of_an_entry_that_is_switched_off(self, periodic):
+        periodic.periodic_replace([row(expect_success_within=5.0)])
+        PeriodicJob.objects.update(overdue_since=timezone.now())
+        periodic.periodic_replace([row(next_run_at=None, expect_success_within=5.0)])
+
+        assert PeriodicJob.objects.get().overdue_since is None
+
     def test_forget_an_error_when_the_entry_has_changed(self, periodic):
         periodic.periodic_replace([row()])
         PeriodicJob.objects.update(error="why")

@@ -72,7 +72,8 @@ SET kind = EXCLUDED.kind,
         ELSE job.expected_since
     END,
     overdue_since = CASE
-        WHEN job.expect_success_within IS NOT DISTINCT FROM EXCLUDED.expect_success_within THEN job.overdue_since
+        WHEN job.expect_success_within IS NOT DISTINCT FROM EXCLUDED.expect_success_within
+            AND EXCLUDED.next_run_at IS NOT NULL THEN job.overdue_since
     END,
     error = CASE WHEN job.fingerprint = EXCLUDED.fingerprint THEN job.error ELSE '' END;
 

@@ -56,7 +56,10 @@ SET kind = excluded.kind,
     expected_since = CASE
         WHEN expect_success_within IS NULL OR next_run_at IS NULL THEN excluded.expected_since ELSE expected_since
     END,
-    overdue_since = CASE WHEN expect_success_within IS excluded.expect_success_within THEN overdue_since END,
+    overdue_since = CASE
+        WHEN expect_success_within IS excluded.expect_success_within AND excluded.next_run_at IS NOT NULL
+            THEN overdue_since
+    END,
     error = CASE WHEN fingerprint = excluded.fingerprint THEN error ELSE '' END;
 
 -- name: periodic_list_due
