@@ -114,6 +114,8 @@ def test_a_follower_works_and_never_leads(run):
 def test_a_follower_counts_nothing_as_due_that_a_leader_has_to_make_available(build):
     JobFactory(retryable=True, scheduled_at=timezone.now() - timedelta(minutes=1))
     client = build("a")
+    # As its heartbeat does: until then it stands for nothing.
+    client.candidate.present(client.info)
     assert client.has_due_jobs()
 
     client.registration.objection = "other jobs are in force"
