@@ -110,6 +110,16 @@ class TestMatching:
 
         assert ids(mine) + ids(theirs) == ids(jobs)
 
+    @pytest.mark.postgres
+    def test_locks_nothing_that_it_does_not_take(self, store, other_store):
+        jobs = [of("a"), of("b"), JobFactory()]
+
+        with store.session.atomic():
+            mine = store.job_fetch_matching(ME, [wanted(argument="tenant", value='"b"')])
+            theirs = other_store.job_fetch(OTHER, [Demand(queue="default", limit=9)], 9)
+
+        assert (ids(mine), ids(theirs)) == ([jobs[1].id], [jobs[0].id, jobs[2].id])
+
 
 class TestWithout:
     def test_leaves_young_jobs_of_a_kind_to_others(self, store):
@@ -153,6 +163,17 @@ class TestWithout:
             theirs = without(other_store, ("batched", 1.0), limit=2)
 
         assert mine + theirs == ids(jobs)
+
+    @pytest.mark.postgres
+    def test_locks_nothing_that_it_leaves_to_others(self, store, other_store):
+        jobs = [of("a") for _ in range(3)]
+        single = JobFactory()
+
+        with store.session.atomic():
+            mine = without(store, ("batched", 3600.0))
+            theirs = other_store.job_fetch(OTHER, [Demand(queue="default", limit=9)], 9)
+
+        assert (mine, ids(theirs)) == ([single.id], ids(jobs))
 
 
 def test_living_clients_are_those_with_a_fresh_heartbeat(store):

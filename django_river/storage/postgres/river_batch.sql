@@ -2,7 +2,9 @@
 -- be most of it. Those seen are locked one by one, in their order, until there are enough.
 
 -- name: job_fetch_without
--- job_fetch, leaving out kinds of a queue that are younger than so many seconds.
+-- job_fetch, leaving out kinds of a queue that are younger than so many seconds. What is left out must not be locked, not
+-- even for a moment: the client for which it is left would pass over it. So the age is compared with a scalar subquery,
+-- which is evaluated where rows are seen; NOT EXISTS becomes a join, made after they are locked.
 WITH claimed AS (
     UPDATE river_job
     SET state = 'running',
@@ -30,14 +32,12 @@ WITH claimed AS (
             CROSS JOIN LATERAL (
                 SELECT id FROM river_job WHERE id = seen.id AND state = 'available' FOR UPDATE SKIP LOCKED
             ) AS locked
-            WHERE NOT EXISTS (
-                SELECT
+            WHERE seen.scheduled_at <= statement_timestamp() - make_interval(secs => coalesce((
+                SELECT max(left_out.seconds)
                 FROM unnest(%(out_queues)s::text[], %(out_kinds)s::text[], %(out_seconds)s::float8[])
                     AS left_out (queue, kind, seconds)
-                WHERE left_out.queue = demand.queue
-                    AND left_out.kind = seen.kind
-                    AND seen.scheduled_at > statement_timestamp() - make_interval(secs => left_out.seconds)
-            )
+                WHERE left_out.queue = demand.queue AND left_out.kind = seen.kind
+            ), 0))
             LIMIT demand.size
         ) AS picked
         LIMIT %(limit)s
