@@ -140,6 +140,7 @@ class BatchExecutor:
                 await definition.function(batch)
             except BaseException as error:
                 waiting += self._after(error, definition, batch)
+                await self.executor.tidy_after(error)
             else:
                 self._succeed(definition, batch)
         return call.take()
@@ -183,18 +184,30 @@ class BatchExecutor:
     def _work_and_store(self, definition: Definition[..., Any], batch: JobBatch[Any]) -> None:
         """All or nothing: what the function writes, and what becomes of its jobs."""
         using = self.executor.config.database
+        committed: list[bool] = []
         batch.raise_if_cancelled()
-        with transaction.atomic(using=using, durable=True):
-            definition.function(batch)
-            results = [_result(definition, item) for item in batch]
-            stored = storage.for_caller(using).job_set_state_many(
-                self.executor.client_id, [change for _, _, change in results]
-            )
-            if len(stored) < len(results):
-                raise ResultsRefused(
-                    f"{len(results) - len(stored)} of {len(results)} jobs are others' by now"
-                )
+        try:
+            with transaction.atomic(using=using, durable=True):
+                # The first of all that is called then: what the others raise comes too late to change anything.
+                transaction.on_commit(lambda: committed.append(True), using=using)
+                definition.function(batch)
+                results, stored = self._store(definition, batch)
+        except BaseException:
+            if not committed:
+                raise
+            logger.exception("a batch of %s is committed; what it has asked for then failed", definition.kind)
         self.tell_stored(results, stored)
+
+    def _store(
+        self, definition: Definition[..., Any], batch: JobBatch[Any]
+    ) -> tuple[list[Result], list[StoredState]]:
+        results = [_result(definition, item) for item in batch]
+        stored = storage.for_caller(self.executor.config.database).job_set_state_many(
+            self.executor.client_id, [change for _, _, change in results]
+        )
+        if len(stored) < len(results):
+            raise ResultsRefused(f"{len(results) - len(stored)} of {len(results)} jobs are others' by now")
+        return results, stored
 
     def _succeed(self, definition: Definition[..., Any], batch: JobBatch[Any]) -> None:
         for item in batch.unsettled:

@@ -105,10 +105,7 @@ class Executor:
             await definition.arguments.call(definition.function, values, context)
         except BaseException as error:
             was_ours = self.settle(attempt, self.raised(error, attempt, definition, context))
-            if isinstance(error, DatabaseProblem):
-                # The thread in which async jobs use the ORM lives on: the next one must not meet a dead connection.
-                with suppress(asyncio.CancelledError):
-                    await sync_to_async(connections.tidy)()
+            await self.tidy_after(error)
             return was_ours
         return self.settle(attempt, outcomes.SUCCESS)
 
@@ -145,6 +142,12 @@ class Executor:
             late.__cause__ = error
             return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
         return outcomes.raised(error, attempt.job, definition, context)
+
+    async def tidy_after(self, error: BaseException) -> None:
+        """The thread in which async jobs use the ORM lives on: what comes next must not meet a dead connection."""
+        if isinstance(error, DatabaseProblem):
+            with suppress(asyncio.CancelledError):
+                await sync_to_async(connections.tidy)()
 
     def end_if_forked(self) -> None:
         """A job that forks and returns in the child must not go on there as a second worker."""

@@ -9,14 +9,14 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError, transaction
 
 from django_river import Batch, FixedRetry, JobBatch, JobCancel, JobDiscard, JobSnooze
 from django_river.conf import Config
 from django_river.jobs.context import CancelReason
 from django_river.jobs.states import State
 from django_river.models import Job
-from django_river.signals import job_started
+from django_river.signals import job_finished, job_started
 from django_river.storage.base import Demand
 from django_river.work.attempts import Attempts
 from django_river.work.batches import BatchCall, Member
@@ -244,6 +244,19 @@ class TestIsolation:
         assert states(end(act, 8, isolate_on_error=True)) == [State.RETRYABLE] * 8
         assert len(calls) == 1
 
+    def test_of_halves_has_no_connection_that_an_error_of_the_database_has_spoiled(self, end, monkeypatch):
+        tidied = []
+        monkeypatch.setattr("django_river.work.connections.tidy", lambda: tidied.append(len(self.sizes)))
+        self.sizes = []
+
+        def act(batch):
+            self.sizes.append(len(batch))
+            if len(self.sizes) == 1:
+                raise IntegrityError("twice")
+
+        assert states(end(act, 2, isolate_on_error=True)) == [State.COMPLETED] * 2
+        assert tidied == [1]
+
     def test_ends_with_the_timeout(self, end):
         calls = []
 
@@ -362,3 +375,23 @@ class TestTransaction:
 
         assert self.rows() == {"retryable": 2}
         assert "IntegrityError" in Job.objects.first().last_error["error"]
+
+    def test_is_over_when_it_is_committed_whatever_is_called_then(self, work, caplog):
+        self.jobs(4)
+        calls, heard = [], []
+
+        def act(batch):
+            calls.append(len(batch))
+            Order.objects.bulk_create(Order(number=item.args.number) for item in batch)
+            transaction.on_commit(lambda: 1 / 0)
+
+        def listen(job, state, **_):
+            heard.append(state)
+
+        job_finished.connect(listen)
+        work(act, isolate_on_error=True)
+        job_finished.disconnect(listen)
+
+        assert calls == [4]
+        assert (self.rows(), heard) == ({"completed": 4}, ["completed"] * 4)
+        assert "ZeroDivisionError" in caplog.text
