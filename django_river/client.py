@@ -132,7 +132,9 @@ class Client:
             slots=slots,
             on_room=self.fetcher.freed,
         )
-        self.homes = Homes(self.id)
+        self.homes = Homes(
+            self.id, leader_bound=[name for name, options in self.queues.items() if options.leader_only]
+        )
         if any(definition.options.batch is not None for definition in registry):
             self.fetcher.gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
         # Nothing that the keeper does may last so long that the lease is not renewed in time.

@@ -16,6 +16,7 @@ from django_river.terms import Term, TermEnd
 
 if TYPE_CHECKING:
     from django_river.storage.base import ClaimedJob, Demand
+    from django_river.storage.batches import LeftOut
 
 #: So many terms are remembered, and none for longer than this.
 TERMS_KEPT = 1000
@@ -69,8 +70,13 @@ class Leaders(ABC):
     """What may be asked of the lease. All times are the database's."""
 
     @abstractmethod
-    def job_fetch_as_leader(self, term: Term, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
-        """Claim jobs as ``job_fetch`` does, if this term is in force; it stays so until the claim is committed."""
+    def job_fetch_as_leader(
+        self, term: Term, demands: Sequence[Demand], limit: int, left_out: Sequence[LeftOut] = ()
+    ) -> list[ClaimedJob]:
+        """Claim jobs as ``job_fetch`` does, if this term is in force; it stays so until the claim is committed.
+
+        With ``left_out`` as ``job_fetch_without`` does.
+        """
 
     @abstractmethod
     def job_left_by_leaders(self, queues: Sequence[str]) -> list[LeftJob]:

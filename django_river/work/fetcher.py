@@ -8,14 +8,14 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from django_river.chance import chance
 from django_river.hints import LOOK_AGAIN
 from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
-from django_river.storage.batches import Wanted
+from django_river.storage.batches import LeftOut, Wanted
 from django_river.terms import Term
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.batches import Member
@@ -262,16 +262,19 @@ class Fetcher(Service):
             return jobs
         term = self._term_of(bound[0].queue)
         if term is not None and len(jobs) < limit:
-            jobs += self.storage.job_fetch_as_leader(term, bound, limit - len(jobs))
+            jobs += self.storage.job_fetch_as_leader(term, bound, limit - len(jobs), self._left_out(bound))
         return jobs
 
     def _claim_unbound(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
-        left_out = (
-            self.gatherer.left_out({demand.queue for demand in demands}) if self.gatherer is not None else ()
-        )
+        left_out = self._left_out(demands)
         if not left_out:
             return self.storage.job_fetch(self.client_id, demands, limit)
         return self.storage.job_fetch_without(self.client_id, demands, limit, left_out)
+
+    def _left_out(self, demands: list[Demand]) -> Sequence[LeftOut]:
+        return (
+            self.gatherer.left_out({demand.queue for demand in demands}) if self.gatherer is not None else ()
+        )
 
     def _work_batches(self, gatherer: Gatherer) -> None:
         """Fill batches for which there is a slot, as long as that brings anything, and start those that are ready."""
@@ -293,7 +296,7 @@ class Fetcher(Service):
             wanted[replace(want, limit=0)] += want.limit
         asked = [replace(want, limit=limit) for want, limit in wanted.items()]
         members = self._claimed(lambda: self._claim_matching(asked))
-        gatherer.add(member for member in members if isinstance(member, Member))
+        self._gather(gatherer, [member for member in members if isinstance(member, Member)])
         if len(members) < wanted.total():
             for batch in batches:
                 batch.was_asked_for_in_vain()
@@ -321,9 +324,17 @@ class Fetcher(Service):
         if self.gatherer is not None:
             members = [attempt for attempt in claimed if isinstance(attempt, Member)]
             if members:
-                self.gatherer.add(members)
+                self._gather(self.gatherer, members)
                 claimed = [attempt for attempt in claimed if not isinstance(attempt, Member)]
         self._start(producer.admit(claimed))
+
+    def _gather(self, gatherer: Gatherer, members: list[Member]) -> None:
+        gatherer.add(members)
+        for producer in {member.producer for member in members}:
+            if producer.is_closed:
+                # While we claimed: who closed it took back what was gathered before.
+                for attempt in producer.take_waiting():
+                    self.workers.settle(attempt, INTERRUPTED)
 
     def _start(self, attempts: Collection[Attempt]) -> None:
         try:

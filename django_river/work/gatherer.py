@@ -43,7 +43,7 @@ FOR_EVER = 315_360_000.0
 class OpenBatch:
     """Members of one kind and key, claimed and not started."""
 
-    __slots__ = ("ask_at", "key", "kind", "members", "options", "producer", "ready_at")
+    __slots__ = ("_value", "ask_at", "key", "kind", "members", "options", "producer", "ready_at")
 
     def __init__(self, member: Member, options: Batch, *, wait: float) -> None:
         self.producer = member.producer
@@ -55,6 +55,9 @@ class OpenBatch:
         self.ready_at = time.monotonic() + wait
         #: When it is worth asking for more, if there may be more in its queue.
         self.ask_at = 0.0
+
+        # The key as its argument is stored, if it is one.
+        self._value = _as_json(self.key) if isinstance(options.by, str) else None
 
     @property
     def missing(self) -> int:
@@ -92,7 +95,7 @@ class OpenBatch:
         wanted = Wanted(queue=self.producer.name, kind=self.kind, limit=self.missing)
         if not isinstance(by, str):
             return wanted
-        return replace(wanted, argument=by, value=msgspec.json.encode(self.key).decode())
+        return replace(wanted, argument=by, value=self._value)
 
 
 class Gatherer:
@@ -115,22 +118,29 @@ class Gatherer:
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str, Hashable], OpenBatch] = {}
         self._full: list[OpenBatch] = []
-        # Used in the fetcher's thread only: calls that have begun, of kinds that limit them; where batch kinds have been
-        # seen; whose slots ready batches wait for; and which kinds are left out because they have all their calls.
-        self._running: dict[str, list[BatchCall]] = {}
-        self._seen = {(definition.options.queue, kind) for kind, (definition, _) in self.kinds.items()}
+        # Where batch kinds have been seen. Written by the fetcher, read by whoever hints; replaced as a whole.
+        self._seen = frozenset(
+            (definition.options.queue, kind) for kind, (definition, _) in self.kinds.items()
+        )
+        # Used in the fetcher's thread only: calls that have begun, of functions that limit them; whose slots ready
+        # batches wait for; whether any waits for a call to end; and which kinds are left out because theirs have all.
+        self._running: dict[Definition[..., Any], list[BatchCall]] = {}
         self._awaited: set[Producer] = set()
+        self._is_waiting = False
         self._kept_out: set[tuple[str, str]] = set()
 
     def add(self, members: Iterable[Member]) -> None:
         """Put claimed jobs into their batches; one whose key cannot be told fails alone."""
         for member in members:
             member.producer.take_gathered = partial(self.take, member.producer)
-            self._seen.add((member.job.queue, member.job.kind))
+            place = member.job.queue, member.job.kind
+            if place not in self._seen:
+                self._seen |= {place}
             definition, options = self.kinds[member.job.kind]
             try:
                 self._put(member, definition, options)
-            except Exception as error:
+            except BaseException as error:
+                # Whatever it is: it comes from the user's code, and the others are claimed and must go on.
                 trace = outcomes.trace_of(error)
                 self.settle(member, outcomes.failed(error, member.job, definition, trace=trace))
 
@@ -162,16 +172,19 @@ class Gatherer:
             starting = self._with_slots(ready, room)
             self._remove(starting)
         calls = [self._begin(batch) for batch in starting]
-        waiting = Counter(batch.producer for batch in ready if batch not in starting)
+        left = [batch for batch in ready if batch not in starting]
+        # Those whose function has all its calls wait for one of them, and keep no slot from others.
+        waiting = Counter(batch.producer for batch in left if not self._lacks_calls(batch))
         for producer in self._awaited | set(waiting):
             producer.reserved = waiting[producer]
         self._awaited = set(waiting)
+        self._is_waiting = bool(left)
         return calls
 
     @property
     def is_held_up(self) -> bool:
         """Whether it matters that a call ends: batches are ready and cannot start, or a kind has all its calls."""
-        return bool(self._awaited or self._kept_out)
+        return self._is_waiting or bool(self._kept_out)
 
     def let_in(self) -> list[str]:
         """Queues in which there may be jobs of a kind that had all its calls, and has not any more."""
@@ -227,8 +240,9 @@ class Gatherer:
     def _bound(self) -> None:
         if len(self._open) > MOST_OPEN:
             now = time.monotonic()
-            waiting = (batch for batch in self._open.values() if batch.ready_at > now)
-            next(waiting).ready_at = now
+            waiting = next((batch for batch in self._open.values() if batch.ready_at > now), None)
+            if waiting is not None:
+                waiting.ready_at = now
 
     def _all(self) -> list[OpenBatch]:
         """Those that have waited longest come first; the lock is held."""
@@ -243,28 +257,34 @@ class Gatherer:
         chosen: list[OpenBatch] = []
         taken: Counter[object] = Counter()
         for batch in batches:
-            producer, limit = batch.producer, batch.options.max_concurrent
+            producer, (definition, _) = batch.producer, self.kinds[batch.kind]
             if len(chosen) >= room:
                 break
             if producer.is_closed or taken[producer] >= producer.free:
                 continue
-            if limit is not None and self._calls_of(batch.kind) + taken[batch.kind] >= limit:
+            if self._lacks_calls(batch, taken[definition]):
                 continue
             taken[producer] += 1
-            taken[batch.kind] += 1
+            taken[definition] += 1
             chosen.append(batch)
         return chosen
 
     def _begin(self, batch: OpenBatch) -> BatchCall:
         call = BatchCall(batch.members)
         if batch.options.max_concurrent is not None:
-            self._running.setdefault(batch.kind, []).append(call)
+            self._running.setdefault(self.kinds[batch.kind][0], []).append(call)
         return call
 
-    def _calls_of(self, kind: str) -> int:
-        """How many calls of a kind run now."""
-        self._running[kind] = [call for call in self._running.get(kind, ()) if not call.is_settled]
-        return len(self._running[kind])
+    def _lacks_calls(self, batch: OpenBatch, more: int = 0) -> bool:
+        """Whether its function has all the calls that it may have, if so many more have begun."""
+        limit = batch.options.max_concurrent
+        return limit is not None and self._calls_of(self.kinds[batch.kind][0]) + more >= limit
+
+    def _calls_of(self, definition: Definition[..., Any]) -> int:
+        """How many calls of a function that limits them run now."""
+        running = [call for call in self._running.get(definition, ()) if not call.is_settled]
+        self._running[definition] = running
+        return len(running)
 
     def _seconds_left_out(self, queue: str, kind: str) -> float:
         if self._has_all_calls(kind):
@@ -273,10 +293,19 @@ class Gatherer:
         return 0.0 if self.homes.is_here(queue, kind) else self.kinds[kind][1].wait_seconds
 
     def _has_all_calls(self, kind: str) -> bool:
-        limit = self.kinds[kind][1].max_concurrent
-        if limit is None:
+        definition, options = self.kinds[kind]
+        if options.max_concurrent is None:
             return False
         now = time.monotonic()
         with self._lock:
-            ready = sum(batch.kind == kind and batch.is_ready(now) for batch in self._all())
-        return self._calls_of(kind) + ready >= limit
+            ready = sum(
+                self.kinds[batch.kind][0] is definition and batch.is_ready(now) for batch in self._all()
+            )
+        return self._calls_of(definition) + ready >= options.max_concurrent
+
+
+def _as_json(key: Hashable) -> str:
+    try:
+        return msgspec.json.encode(key).decode()
+    except Exception as error:
+        raise TypeError(f"by must give a JSON value if it names an argument, got {key!r}") from error

@@ -8,17 +8,21 @@ so that a client more or less moves few kinds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 
 from django_river.storage.batches import LivingClient
 
 
 class Homes:
-    """Written by the keeper, read by the fetcher; what is read is replaced as a whole."""
+    """Written by the keeper, read by the fetcher; what is read is replaced as a whole.
 
-    def __init__(self, client_id: str) -> None:
+    Queues of the leader alone are worked by one client at a time, whichever that is: it is the home of all their kinds.
+    """
+
+    def __init__(self, client_id: str, *, leader_bound: Collection[str] = ()) -> None:
         self.client_id = client_id
+        self.leader_bound = frozenset(leader_bound)
 
         self._others: tuple[LivingClient, ...] = ()
         self._known: dict[tuple[str, str], bool] = {}
@@ -36,7 +40,7 @@ class Homes:
         place = (queue, kind)
         if place not in known:
             ours = _rank(self.client_id, place)
-            known[place] = all(
+            known[place] = queue in self.leader_bound or all(
                 _rank(client.id, place) <= ours for client in self._others if queue in client.queues
             )
         return known[place]

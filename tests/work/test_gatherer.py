@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from django_river import Batch, FixedRetry, JobBatch
+from django_river.jobs.definition import Definition, JobOptions
+from django_river.jobs.registry import Registry
 from django_river.jobs.states import State
 from django_river.storage.batches import LeftOut, LivingClient, Wanted
 from django_river.work import gatherer as module
@@ -51,6 +53,10 @@ def build(settled):
 def member(producer, number=0, **args):
     raw = json.dumps({"number": number, **args}).encode()
     return Member(claimed(kind="many", queue=producer.name, args=raw), producer)
+
+
+def alias(producer):
+    return Member(claimed(kind="old", queue=producer.name, args=b'{"number":1}'), producer)
 
 
 def members(producer, count, **args):
@@ -106,6 +112,24 @@ class TestStart:
         call.take()
         assert sizes(gatherer.start(9)) == [1]
 
+    def test_waits_for_a_call_of_its_kind_and_not_for_a_slot(self, build, producer):
+        gatherer = build(size=1, max_concurrent=1, by="tenant")
+        gatherer.add([member(producer, tenant=tenant) for tenant in "abc"])
+        producer.admit(gatherer.start(9))
+
+        assert (producer.free, producer.reserved, gatherer.is_held_up) == (2, 0, True)
+        assert producer.demand() == 2
+
+    def test_waits_for_calls_of_what_its_kind_was_called_before(self, settled, producer):
+        registry = Registry()
+        options = JobOptions(batch=Batch(size=1, max_concurrent=1))
+        registry.add(Definition(many, kind="many", aliases=["old"], options=options))
+        gatherer = Gatherer(registry=registry, homes=Homes("me"), settle=settled)
+        gatherer.add([member(producer), alias(producer)])
+
+        assert sizes(gatherer.start(9)) == [1]
+        assert {out.kind for out in gatherer.left_out(["default"])} == {"many", "old"}
+
     def test_is_not_in_a_queue_that_is_paused(self, build, producer):
         gatherer = build(size=1)
         producer.is_paused = True
@@ -120,6 +144,14 @@ class TestStart:
             gatherer.add([member(producer, tenant=tenant)])
 
         assert [call.key for call in gatherer.start(9)] == ["a", "b"]
+
+    def test_is_not_ahead_of_time_when_all_have_waited(self, build, producer, settled, monkeypatch):
+        monkeypatch.setattr(module, "MOST_OPEN", 2)
+        gatherer = build(by="tenant", wait=0)
+        gatherer.add([member(producer, tenant=tenant) for tenant in "abcd"])
+
+        assert settled == []
+        assert [call.key for call in gatherer.start(9)] == ["a", "b", "c"]
 
 
 class TestKeys:
@@ -147,6 +179,33 @@ class TestKeys:
         ]
         assert {outcome.state for _, outcome in settled} == {State.RETRYABLE}
         assert "raise LookupError" in settled[1][1].trace
+
+    @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()], ids=repr)
+    def test_whose_function_would_end_the_process_harm_their_item_only(self, build, producer, settled, error):
+        def by(args):
+            if args.number == 0:
+                raise error
+
+        gatherer = build(size=2, by=by)
+        gatherer.add(members(producer, 3))
+
+        assert sizes(gatherer.start(9)) == [2]
+        assert len(settled) == 1
+
+    def test_that_cannot_be_asked_for_harm_their_item_only(self, settled, producer):
+        @dataclass
+        class Made(Item):
+            def __post_init__(self):
+                if self.number == 0:
+                    self.tenant = object
+
+        options = {"batch": Batch(size=2, by="tenant"), "item": Made}
+        gatherer = Gatherer(registry=registry_of(many=(many, options)), homes=Homes("me"), settle=settled)
+        gatherer.add(members(producer, 2))
+
+        assert [len(batch.members) for batch in gatherer.to_fill(9)] == [1]
+        (outcome,) = (outcome for _, outcome in settled)
+        assert outcome.error.startswith("TypeError: by must give a JSON value")
 
     def test_that_do_not_compare_harm_their_item_only(self, build, producer, settled):
         class Strange:
@@ -270,6 +329,25 @@ class TestHomes:
         home.refresh([LivingClient("one", ["default"]), LivingClient("two", ["other"])])
 
         assert all(home.is_here("default", str(kind)) for kind in range(50))
+
+    def test_are_here_for_the_queues_of_a_leader(self):
+        home = Homes("one", leader_bound=["default"])
+        home.refresh([LivingClient(name, ["default", "other"]) for name in ("one", "two", "three")])
+
+        assert all(home.is_here("default", str(kind)) for kind in range(50))
+        assert not all(home.is_here("other", str(kind)) for kind in range(50))
+
+    def test_may_be_asked_for_while_a_kind_is_seen_in_another_queue(self, build):
+        gatherer = build()
+        elsewhere = [Producer(name, max_workers=1) for name in ("other", "third")]
+
+        def is_here(queue, kind):
+            if queue == "default" and elsewhere:
+                gatherer.add([member(elsewhere.pop()), member(elsewhere.pop())])
+            return False
+
+        gatherer.homes.is_here = is_here
+        assert gatherer.patience("default") == 3600
 
     def test_elsewhere_leave_young_jobs_to_them(self, build, producer):
         gatherer = build(wait=0.5)

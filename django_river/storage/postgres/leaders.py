@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django_river.storage.base import TOPIC_LEADERSHIP, ClaimedJob, Demand, Storage
+from django_river.storage.batches import LeftOut
 from django_river.storage.leaders import TERMS_KEPT, TERMS_KEPT_FOR, Lease, LeftJob, Renewal, Sight
 from django_river.storage.payloads import leadership_payload
 from django_river.storage.statements import load
@@ -18,10 +19,14 @@ SQL = load("django_river.storage.postgres")
 class LeadersDriver(Storage):
     """The part of the driver that is about leading."""
 
-    def job_fetch_as_leader(self, term: Term, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
+    def job_fetch_as_leader(
+        self, term: Term, demands: Sequence[Demand], limit: int, left_out: Sequence[LeftOut] = ()
+    ) -> list[ClaimedJob]:
         with self.session.atomic():
             if not self._run("leader_hold", leader_id=term.leader_id, elected_at=term.elected_at):
                 return []
+            if left_out:
+                return self.job_fetch_without(term.leader_id, demands, limit, left_out)
             return self.job_fetch(term.leader_id, demands, limit)
 
     def job_left_by_leaders(self, queues: Sequence[str]) -> list[LeftJob]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django_river.storage.base import ClaimedJob, Demand, Storage
+from django_river.storage.batches import LeftOut
 from django_river.storage.leaders import TERMS_KEPT, TERMS_KEPT_FOR, Lease, LeftJob, Renewal, Sight
 from django_river.storage.sqlite.moments import as_moment, as_text
 from django_river.storage.statements import load
@@ -19,13 +20,17 @@ SQL = load("django_river.storage.sqlite")
 class LeadersDriver(Storage):
     """The part of the driver that is about leading."""
 
-    def job_fetch_as_leader(self, term: Term, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
+    def job_fetch_as_leader(
+        self, term: Term, demands: Sequence[Demand], limit: int, left_out: Sequence[LeftOut] = ()
+    ) -> list[ClaimedJob]:
         # First a look: an idle leader must not take the write lock at every poll.
         if not self._run("job_ready_queues", queues=json.dumps([demand.queue for demand in demands])):
             return []
         with self.session.atomic():
             if not self._run("leader_hold", leader_id=term.leader_id, elected_at=as_text(term.elected_at)):
                 return []
+            if left_out:
+                return self.job_fetch_without(term.leader_id, demands, limit, left_out)
             return self.job_fetch(term.leader_id, demands, limit)
 
     def job_left_by_leaders(self, queues: Sequence[str]) -> list[LeftJob]:
