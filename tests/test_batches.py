@@ -17,6 +17,7 @@ from django_river import client as module
 from django_river.client import Client
 from django_river.conf import QueueConfig, config
 from django_river.models import Job
+from django_river.work.fetcher import Fetcher
 from tests.factories import JobFactory
 from tests.waiting import wait_until
 from tests.work.building import registry_of
@@ -187,7 +188,7 @@ class TestSlots:
         wait_until(all_done(65))
 
         assert calls.most == 2
-        assert client.is_idle
+        wait_until(lambda: client.is_idle)
 
     def test_ready_batches_are_not_kept_from_their_slot_by_single_jobs(self, run, calls):
         jobs(5)
@@ -235,6 +236,27 @@ class TestHandingBack:
         assert len(client.attempts) == 0
         queues.resume("default")
         wait_until(lambda: len(client.attempts) == 3)
+
+    def test_by_a_pause_of_what_is_being_claimed(self, run, calls, monkeypatch):
+        claim = Fetcher._claim_matching
+        is_claiming, may_return = threading.Event(), threading.Event()
+
+        def claim_slowly(fetcher, wanted):
+            claimed = claim(fetcher, wanted)
+            is_claiming.set()
+            may_return.wait(20)
+            return claimed
+
+        monkeypatch.setattr(Fetcher, "_claim_matching", claim_slowly)
+        jobs(3)
+        client = run(Batch(size=10, wait=LONG), slots=1)
+        assert is_claiming.wait(20)
+        queues.pause("default")
+        wait_until(lambda: client.producers["default"].is_paused)
+        may_return.set()
+        wait_until(lambda: states() == {"available": 3})
+
+        assert set(Job.objects.values_list("attempt", flat=True)) == {0}
 
     def test_by_a_shutdown_of_what_runs(self, run, calls):
         def until_told(batch):

@@ -145,6 +145,16 @@ class TestWithout:
         assert first == [jobs[1].id, jobs[3].id, jobs[2].id]
         assert without(store, ("batched", 3600.0)) == [jobs[0].id]
 
+    def test_holds_for_a_leader_too(self, store):
+        of("a"), JobFactory()
+        term = store.leader_elect(ME, HOUR).term
+        out = [LeftOut(queue="default", kind="batched", seconds=3600.0)]
+
+        claimed = store.job_fetch_as_leader(term, [Demand(queue="default", limit=9)], 9, out)
+
+        assert "batched" not in {job.kind for job in claimed}
+        assert len(claimed) == 1
+
     def test_serves_many_queues_within_one_limit(self, store):
         for queue in ("a", "b", "none"):
             JobFactory(queue=queue), JobFactory(queue=queue)
