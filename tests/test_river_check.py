@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 
 import pytest
 from django.core.management import call_command
@@ -11,6 +14,7 @@ from django_river import storage
 from django_river.jobs import periodic as declarations
 from django_river.management.commands import river_check as module
 from django_river.models import Client, PeriodicRegistry
+from tests.conftest import ROOT
 from tests.factories import ClientFactory
 from tests.periodic import declare, registry_of
 
@@ -207,3 +211,32 @@ def test_decorators_count_as_well(run, monkeypatch):
 
 def test_exit_codes_are_as_documented():
     assert (module.EXIT_SAME, module.EXIT_DIFFERS, module.EXIT_UNKNOWN) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("printed", "code", "is_deployed"),
+    [
+        ({"result": "same", "would": "join"}, 0, True),
+        ({"result": "differs", "would": "take over"}, 1, True),
+        ({"result": "differs", "would": "refuse"}, 1, False),
+        ({"result": "unknown", "error": "nothing is in force yet"}, 2, True),
+        # A module cannot be imported: Python itself ends with 1.
+        (None, 1, False),
+    ],
+)
+def test_the_step_before_a_deployment_stops_what_would_not_start(tmp_path, printed, code, is_deployed):
+    page = (ROOT / "docs" / "deployments.md").read_text()
+    (step,) = re.findall(r"```sh\n([^`]*--against-database --json[^`]*)```", page)
+    answer = "" if printed is None else json.dumps(printed, indent=2)
+    (tmp_path / "python").write_text(f"#!/bin/sh\nprintf %s '{answer}'\nexit {code}\n")
+    (tmp_path / "python").chmod(0o755)
+
+    done = subprocess.run(
+        ["sh", "-ec", step],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode == 0) is is_deployed
