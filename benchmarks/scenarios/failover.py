@@ -23,6 +23,7 @@ from django.utils import timezone
 from benchmarks import database, jobs, processes
 from benchmarks.figures import percentile
 from benchmarks.plan import Contestant, Demand, Figures, Options, Plan, Scenario
+from benchmarks.waiting import wait_until
 from django_river.conf import config
 from django_river.models import Client, Job, Leader, LeaderTerm
 from tests.relay import Relay
@@ -168,13 +169,8 @@ def _one_leads(candidates: list[Any]) -> float:
 
 
 def _wait_for(condition: Callable[[], Any]) -> Any:
-    """Its first true answer."""
-    give_up_at = time.monotonic() + PATIENCE
-    while not (answer := condition()):
-        if time.monotonic() > give_up_at:
-            raise RuntimeError("this took too long")
-        time.sleep(0.005)
-    return answer
+    """Looked at so often that it counts for nothing in what is measured."""
+    return wait_until(condition, every=0.005, longest=PATIENCE)
 
 
 SCENARIOS = (

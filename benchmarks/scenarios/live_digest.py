@@ -20,6 +20,7 @@ import psycopg
 from benchmarks import database, processes
 from benchmarks.figures import percentile
 from benchmarks.plan import Contestant, Demand, Figures, Options, Plan, Scenario
+from benchmarks.waiting import wait_until
 
 MANAGE = [sys.executable, str(processes.ROOT / "testproject" / "manage.py")]
 BUILD_SECONDS = 3.0
@@ -71,8 +72,8 @@ def _watch(seconds: float) -> Figures:
         rows = stack.enter_context(closing(psycopg.connect(environ["DATABASE_URL"], autocommit=True)))
         command = [*MANAGE, "runworkers", "--verbosity=0"]
         workers = [stack.enter_context(processes.running(command, environ)) for _ in range(2)]
-        _wait_for(lambda: _one(rows, PRESENT)[0] == len(workers))
-        _wait_for(lambda: _one(rows, AGE)[1])
+        wait_until(lambda: _one(rows, PRESENT)[0] == len(workers), longest=PATIENCE)
+        wait_until(lambda: _one(rows, AGE)[1], longest=PATIENCE)
         seen = _look(rows, workers, seconds)
         made, overlapping, caches, leaders = _one(rows, MADE)
     return {
@@ -116,14 +117,6 @@ def _look(rows: psycopg.Connection, workers: list[subprocess.Popen[str]], second
 
 def _one(rows: psycopg.Connection, query: str) -> Any:
     return rows.execute(query.encode()).fetchone()
-
-
-def _wait_for(condition: Any) -> None:
-    give_up_at = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > give_up_at:
-            raise RuntimeError("the digest is not made")
-        time.sleep(0.05)
 
 
 SCENARIOS = (

@@ -15,6 +15,7 @@ from django.db import connection
 from benchmarks import database, jobs, processes
 from benchmarks.figures import latencies
 from benchmarks.plan import Contestant, Demand, Options, Plan, Scenario
+from benchmarks.waiting import wait_until
 from django_river import storage
 from django_river.jobs.periodic import Declaration
 from django_river.jobs.periodic_registry import PeriodicRegistry
@@ -80,7 +81,7 @@ def _on_time(seconds: float) -> dict[str, float]:
         for name, every in INTERVALS.items()
     ]
     with processes.running(processes.RUNWORKERS, processes.environ_with(periodic=json.dumps(items))):
-        _wait_for_jobs()
+        wait_until(Job.objects.exists, longest=30)
         time.sleep(WARM_UP.total_seconds() + seconds)
     figures: dict[str, float] = {}
     for name, every in INTERVALS.items():
@@ -140,14 +141,6 @@ def _enqueuer(entries: Sequence[tuple[str, float]]) -> Iterator[PeriodicJobEnque
         )
     finally:
         store.close()
-
-
-def _wait_for_jobs() -> None:
-    deadline = time.monotonic() + 30
-    while not Job.objects.exists():
-        if time.monotonic() > deadline:
-            raise RuntimeError("nothing was enqueued within 30 seconds")
-        time.sleep(0.05)
 
 
 def _empty() -> None:
