@@ -169,7 +169,8 @@ class BatchExecutor:
             job_started.send_robust(definition, job=member.job, client_id=self.executor.client_id)
         try:
             args = definition.item(**definition.arguments.decode(member.job.args))
-        except Exception as error:
+        except BaseException as error:
+            # The class is the user's: whatever it raises, the others of its call are worked.
             self._settle(member, outcomes.failed(error, member.job, definition, trace=""))
             return None
         if _options(definition).complete_in_transaction:

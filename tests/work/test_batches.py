@@ -154,6 +154,16 @@ class TestMembers:
         assert ended[1].error == "ArgumentTypeError: test: argument 'number': expected int, got str"
         assert seen == [Item(0), Item(1)]
 
+    def test_whose_class_would_end_the_process_fail_alone(self, end, monkeypatch):
+        def make(item, number):
+            if number == 1:
+                raise SystemExit(1)
+            item.number = number
+
+        monkeypatch.setattr(Item, "__init__", make)
+
+        assert states(end(lambda batch: None)) == [State.COMPLETED, State.RETRYABLE, State.COMPLETED]
+
     def test_of_whom_none_can_be_decoded_need_no_call(self, end):
         def act(batch):
             raise AssertionError("was called")
