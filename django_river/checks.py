@@ -11,7 +11,7 @@ from django.conf import settings as project
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
-from django_river.conf import KEEP, SETTING, Config, config, problems, raw_settings
+from django_river.conf import SETTING, Config, config, problems, raw_settings
 from django_river.exceptions import ConfigError, DefinitionError
 from django_river.jobs.definition import Definition
 from django_river.jobs.periodic import declared
@@ -19,6 +19,7 @@ from django_river.jobs.periodic_registry import Flaw, PeriodicEntry, resolve
 from django_river.jobs.registry import registry
 from django_river.jobs.states import State
 from django_river.leader_policy import load_policy
+from django_river.option import KEEP
 from django_river.storage import DRIVERS
 
 DOCS = "See docs/checks.md#django-river-{id}."

@@ -20,7 +20,7 @@ from django.db import Error as DatabaseProblem
 
 from django_river import storage
 from django_river.candidate import Candidate
-from django_river.conf import FOLLOW, Config, QueueConfig
+from django_river.conf import FOLLOW, Config
 from django_river.exceptions import ConfigError
 from django_river.hints import hints
 from django_river.identity import unique_client_id, version
@@ -34,12 +34,14 @@ from django_river.maintenance.services import leader_services
 from django_river.maintenance.stand_in import StandIn
 from django_river.names import queue_problem
 from django_river.notifier import Ears, Notifier
+from django_river.queue_options import QueueConfig, is_pattern
 from django_river.registration import Registration, declared_registry
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
 from django_river.storage.base import ClientInfo
 from django_river.terms import Term
 from django_river.work.attempts import Attempts
+from django_river.work.autoscaler import INTERVAL as SCALE_SECONDS
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
 from django_river.work.gatherer import Gatherer
@@ -48,6 +50,7 @@ from django_river.work.keeper import Keeper
 from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
+from django_river.work.queue_set import Choice, QueueSet
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,13 @@ RECONCILE_POLLING = 2.0
 #: Queue rows say that somebody works the queue.
 TOUCH_SECONDS = 600.0
 OVERDUE_SECONDS = 0.5
+#: How often what is said of queues is looked for: with notifications arriving, and without.
+ROWS_LISTENING = 10.0
+ROWS_POLLING = 1.0
+QUEUE_ROWS = "queue rows"
+#: Many changes that come one after the other are applied together, so often at most.
+ROWS_SPACING = 0.1
+FIGURES_SECONDS = 5.0
 #: What is left for storing results when the deadline has passed.
 FLUSH_TIMEOUT = 10.0
 
@@ -89,34 +99,34 @@ class Client:
         registry: Registry = all_jobs,
         periodic: PeriodicRegistry | None = None,
         queues: Mapping[str, QueueConfig] | None = None,
+        choice: Choice | None = None,
         can_lead: bool = True,
         client_id: str | None = None,
         on_crash: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.config = config
         self.registry = registry
-        self.queues = config.queues if queues is None else queues
+        queues = config.queues if queues is None else queues
+        if not queues and choice is None:
+            raise ConfigError("a client needs at least one queue to work")
+        # Whoever is told which queues to work, and no pattern, works no others.
+        choice = choice or Choice(only=() if queues is config.queues else tuple(queues))
         self.can_lead = can_lead
         self.id = unique_client_id(client_id)
         self.using = config.database
-        if not self.queues:
-            raise ConfigError("a client needs at least one queue to work")
 
         open_storage = partial(storage.open_storage, self.using, timeout=STATEMENT_TIMEOUT)
         fetching = open_storage()
         self.attempts = Attempts()
-        self.producers = {
-            name: Producer(name, max_workers=options.max_workers, is_leader_bound=options.leader_only)
-            for name, options in self.queues.items()
-        }
-        slots = config.slots_for(self.queues)
+        self.queue_set = QueueSet(config=config, queues=queues, choice=choice)
+        slots = self.queue_set.slots
         self.completer = Completer(
             storage=open_storage(), client_id=self.id, attempts=self.attempts, registry=registry
         )
         self.fetcher = Fetcher(
             storage=fetching,
             client_id=self.id,
-            producers=self.producers,
+            producers=self.queue_set.producers,
             attempts=self.attempts,
             completer=self.completer,
             poll_interval=config.poll_interval or fetching.default_poll_interval,
@@ -152,7 +162,7 @@ class Client:
         )
         self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
-            producers=[producer for producer in self.producers.values() if producer.is_leader_bound],
+            producers=lambda: self.queue_set.leader_bound,
             attempts=self.attempts,
             workers=self.workers,
             registry=registry,
@@ -163,9 +173,13 @@ class Client:
         )
         self.stand_in = StandIn(
             upkeep=storage.upkeep_on(self.keeper.storage.session, self.using),
-            queues=self.queues,
+            queues=lambda: sorted(self.producers),
             on_available=self.fetcher.hint,
         )
+        self.queue_set.fetcher, self.queue_set.workers = self.fetcher, self.workers
+        self.queue_set.completer = self.completer
+        self.queue_set.on_leader_bound = self.leader_bound.welcome
+        self.fetcher.on_unknown = self._note_unknown
         self.notifier = self._notifier()
         parts = (self.completer, self.keeper, self.fetcher, self.notifier)
         self._services: list[Service] = [part for part in parts if part is not None]
@@ -187,11 +201,12 @@ class Client:
             pid=os.getpid(),
             version=version(),
             slots=slots,
-            queues=sorted(self.queues),
+            queues=sorted(self.queue_set.producers),
             labels=config.labels,
             release=config.release,
             registry_hash=self.registration.registry.hash,
         )
+        self._rows_applied_at = float("-inf")
         self._take_on_duties()
         self._on_crash = on_crash
         # Guarded by the lock: whether start has been called, and how we have ended.
@@ -220,7 +235,7 @@ class Client:
                 raise
         client_started.send_robust(type(self), client_id=self.id)
         logger.info(
-            "client %s works %s with %d slots", self.id, ", ".join(sorted(self.queues)), self.info.slots
+            "client %s works %s with %d slots", self.id, ", ".join(sorted(self.producers)), self.info.slots
         )
 
     def stop(
@@ -243,6 +258,11 @@ class Client:
         return report
 
     @property
+    def producers(self) -> Mapping[str, Producer]:
+        """The queues that are worked now, by name."""
+        return self.queue_set.producers
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is claimed, running or waiting to be stored."""
         # In this order: a claim ends when its jobs are among the attempts.
@@ -253,12 +273,13 @@ class Client:
         store = storage.for_caller(self.using)
         # Whatever keeps us from leading: the policy as well as the command line.
         may_lead = not (self.registration.objection or self.candidate.candidacy.objection)
-        ours = [name for name, options in self.queues.items() if may_lead or not options.leader_only]
+        ours = [name for name, one in self.producers.items() if may_lead or not one.is_leader_bound]
         return store.job_has_due(sorted(ours), scheduled=may_lead)
 
     def _announce(self) -> None:
         try:
             self.registration.enter()
+            self._apply_rows()
             self._touch_queues()
             if self.fetcher.gatherer is not None:
                 self._look_for_others()
@@ -299,6 +320,7 @@ class Client:
             periodic=self.registration.registry,
             known_kinds=lambda: self.registry.kinds,
             on_available=self.fetcher.hint,
+            on_resume=lambda: self.keeper.hurry("reconcile"),
         )
         for service in services:
             # A leader without its services must not stay in office.
@@ -314,6 +336,7 @@ class Client:
             on_cancel=self._cancel,
             on_pause=self._pause,
             on_leadership=self._leadership_changed,
+            on_queues=lambda: self.keeper.hurry(QUEUE_ROWS),
             on_connect=self._reconcile_now,
             on_disconnect=self._session_lost,
             on_registry=self._registry_changed,
@@ -325,6 +348,9 @@ class Client:
         self.keeper.add("registration", self.registration.look)
         self.keeper.add("touch queues", self._touch_queues)
         self.keeper.add("reconcile", self._reconcile)
+        self.keeper.add(QUEUE_ROWS, self._apply_rows)
+        self.keeper.add("scale queues", self._scale_queues)
+        self.keeper.add("figures", self._write_figures)
         self.keeper.add("give up overdue", self._give_up_overdue)
         self.keeper.add("stand in", self.stand_in.attempt)
         if self.fetcher.gatherer is not None:
@@ -340,15 +366,44 @@ class Client:
         services = [*self._services, self.candidate.steward, *self.maintainer.running]
         return {service.name: service.trouble for service in services if service.trouble}
 
-    def _touch_queues(self) -> float:
-        for queue in self.keeper.storage.queue_touch(sorted(self.queues)):
-            self._set_paused(queue.name, is_paused=queue.is_paused)
+    def _touch_queues(self, names: Collection[str] | None = None) -> float:
+        for queue in self.keeper.storage.queue_touch(sorted(self.producers if names is None else names)):
+            self.queue_set.set_paused(queue.name, is_paused=queue.is_paused)
         return TOUCH_SECONDS
+
+    def _apply_rows(self) -> float:
+        """Find what was said of queues at run time, and which new ones have jobs; tell the others."""
+        soon = self._rows_applied_at + ROWS_SPACING - time.monotonic()
+        if soon > 0:
+            return soon
+        changed = self.queue_set.look(self.keeper.storage)
+        if self.config.queue_layers.patterns:
+            changed |= self.queue_set.find(self.keeper.storage.job_queues())
+        if changed:
+            self._touch_queues(changed & self.producers.keys())
+            self.info = replace(self.info, queues=sorted(self.producers), slots=self.queue_set.slots)
+            self._heartbeat()
+        self.queue_set.say(self.keeper.storage, self.id)
+        self._rows_applied_at = time.monotonic()
+        return ROWS_LISTENING if self._is_listening else ROWS_POLLING
+
+    def _scale_queues(self) -> float:
+        if self.queue_set.is_scaled:
+            self.queue_set.scale(self.keeper.storage, now=time.monotonic())
+        return SCALE_SECONDS
+
+    def _write_figures(self) -> float:
+        self.workers.figures.write(self.keeper.storage)
+        return FIGURES_SECONDS
+
+    def _note_unknown(self, queues: Collection[str]) -> None:
+        if any(self.config.queue_layers.has_pattern_for(name) for name in queues):
+            self.keeper.hurry(QUEUE_ROWS)
 
     def _reconcile(self) -> float:
         """Find what notifications would have said: pauses, and cancels of what runs here."""
-        for queue in self.keeper.storage.queue_list(sorted(self.queues)):
-            self._set_paused(queue.name, is_paused=queue.is_paused)
+        for queue in self.keeper.storage.queue_list(sorted(self.producers)):
+            self.queue_set.set_paused(queue.name, is_paused=queue.is_paused)
         claimed = self.attempts.ids()
         if claimed:
             for job_id in self.keeper.storage.job_cancel_asked(claimed):
@@ -372,7 +427,7 @@ class Client:
     def _reconcile_now(self) -> None:
         self.fetcher.hint(())
         # The others are to know of our session.
-        self.keeper.hurry("reconcile", "heartbeat", "registration")
+        self.keeper.hurry("reconcile", QUEUE_ROWS, "heartbeat", "registration")
 
     def _cancel(self, job_id: int) -> None:
         attempt = self.attempts.get(job_id)
@@ -381,18 +436,7 @@ class Client:
 
     def _pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
         for name in self.producers if queue == "*" else (queue,):
-            self._set_paused(name, is_paused=is_paused)
-
-    def _set_paused(self, name: str, *, is_paused: bool) -> None:
-        producer = self.producers.get(name)
-        if producer is None or producer.is_paused == is_paused:
-            return
-        producer.is_paused = is_paused
-        if is_paused:
-            for attempt in producer.take_waiting():
-                self.workers.settle(attempt, INTERRUPTED)
-        else:
-            self.fetcher.hint([name])
+            self.queue_set.set_paused(name, is_paused=is_paused)
 
     def _leadership_changed(self, action: str, leader_id: str) -> None:
         self.candidate.hear(action, leader_id)
@@ -440,17 +484,26 @@ class Client:
 
 
 def chosen_queues(
-    config: Config, *, only: Collection[str] = (), exclude: Collection[str] = ()
+    config: Config,
+    *,
+    only: Collection[str] = (),
+    exclude: Collection[str] = (),
+    added: Callable[[], Collection[str]] = tuple,
 ) -> dict[str, QueueConfig]:
-    """The queues of the settings, narrowed. Raises :class:`ConfigError` for a name that is not there."""
+    """The queues of the settings, narrowed by names and patterns.
+
+    Raises :class:`ConfigError` for a name that is neither there nor among those that were ``added``.
+    """
     known = dict(config.queues)
+    names = {name for name in (*only, *exclude) if not is_pattern(name)}
     if config.dynamic_queues:
-        known |= {name: QueueConfig() for name in only if name not in known and not queue_problem(name)}
-    unknown = sorted((set(only) | set(exclude)) - set(known))
+        known |= {name: config.queue(name) for name in only if name not in known and not queue_problem(name)}
+    unknown = {name for name in names - set(known) if not config.queue_layers.has_pattern_for(name)}
+    unknown = unknown.difference(added()) if unknown else unknown
     if unknown:
         raise ConfigError(
-            f"unknown queue {', '.join(map(repr, unknown))}; the settings name {', '.join(sorted(config.queues))}"
+            f"unknown queue {', '.join(map(repr, sorted(unknown)))}; "
+            f"the settings name {', '.join(sorted(config.queue_names))}"
         )
-    return {
-        name: options for name, options in known.items() if (not only or name in only) and name not in exclude
-    }
+    choice = Choice(only, exclude)
+    return {name: options for name, options in known.items() if choice.takes(name)}

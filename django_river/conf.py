@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import time, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import time
 from functools import lru_cache
 from importlib import metadata
 from typing import Any
@@ -16,79 +15,37 @@ from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
-from django_river.names import queue_problem
+from django_river.names import queue_pattern_problem
+from django_river.option import Option, Problem
+from django_river.option import did_you_mean as _did_you_mean
+from django_river.option import is_bool as _is_bool
+from django_river.option import is_int as _is_int
+from django_river.option import is_labels as _is_labels
+from django_river.option import is_retention as _is_retention
+from django_river.option import is_seconds as _is_seconds
+from django_river.option import optional as _optional
+from django_river.option import seconds as _seconds
+from django_river.queue_options import (
+    MAX_WORKERS_LIMIT,
+    QUEUE_OPTIONS,
+    QueueConfig,
+    QueueLayers,
+    conflict,
+    is_pattern,
+    read,
+)
 
 SETTING = "DJANGO_RIVER"
 #: Where a build may say which release it is, for projects whose settings do not.
 RELEASE_VARIABLE = "DJANGO_RIVER_RELEASE"
 REFUSE, FOLLOW = "refuse", "follow"
-MAX_WORKERS_LIMIT = 10_000
-#: No span is longer than ten years: beyond that a moment may not exist.
-MAX_SECONDS = 315_360_000
 #: Slots of a client, unless ``CONCURRENCY`` or one queue's ``MAX_WORKERS`` says more.
 DEFAULT_SLOTS = 100
-#: A retention that never ends.
-KEEP = -1.0
 DAY = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One key of ``DJANGO_RIVER``: its default, what it takes in words, and the check of a value."""
-
-    name: str
-    default: Any
-    takes: str
-    accepts: Callable[[Any], bool]
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with the settings, as a system check reports it."""
-
-    id: str
-    text: str
-    hint: str
-
-
-def _is_int(low: int, high: int | None = None) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= low
-        and (high is None or value <= high)
-    )
-
-
-def _is_seconds(value: Any, *, zero: bool = False) -> bool:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return (value >= 0 if zero else value > 0) and value <= MAX_SECONDS
-
-
-def _is_retention(value: Any) -> bool:
-    return _is_seconds(value, zero=True) or (not isinstance(value, bool) and value == KEEP)
 
 
 def _is_time_of_day(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value) is not None
-
-
-def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or accepts(value)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_labels(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(part, str) and part for item in value.items() for part in item
-    )
 
 
 OPTIONS = (
@@ -98,11 +55,17 @@ OPTIONS = (
     ),
     Option(
         "QUEUES", {"default": {}}, "a dict of queue name to a dict of queue options", lambda v: isinstance(v, Mapping),
-        "The queues that `runworkers` works, and that may be enqueued to.",
+        "The queues that `runworkers` works, and that may be enqueued to; a pattern such as `tenant-*` means all that "
+        "match.",
+    ),
+    Option(
+        "QUEUE_DEFAULTS", {}, "a dict of queue options", lambda v: isinstance(v, Mapping),
+        "What holds for every queue that says nothing else.",
     ),
     Option(
         "DYNAMIC_QUEUES", False, "a bool", _is_bool,
-        "Whether jobs may be enqueued into queues that `QUEUES` does not name; `runworkers --queues` may name them too.",
+        "Whether jobs may be enqueued into queues that nobody has named or added; `runworkers --queues` may name them "
+        "too.",
     ),
     Option(
         "CONCURRENCY", None, "an int from 1 to 10000, or None", _optional(_is_int(1, MAX_WORKERS_LIMIT)),
@@ -197,24 +160,6 @@ OPTIONS = (
     ),
 )  # fmt: skip
 
-QUEUE_OPTIONS = (
-    Option(
-        "MAX_WORKERS", 10, "an int from 1 to 10000", _is_int(1, MAX_WORKERS_LIMIT),
-        "Jobs of this queue that one process works at once.",
-    ),
-    Option(
-        "LEADER_ONLY", False, "a bool", _is_bool,
-        "Whether only the leader works this queue, and the next leader takes it over.",
-    ),
-    *(
-        Option(
-            f"{state}_RETENTION", None, "seconds or a timedelta, 0 or more, or -1, or None", _optional(_is_retention),
-            f"How long {state.lower()} jobs of this queue are kept; None is as long as those of others.",
-        )
-        for state in ("COMPLETED", "CANCELLED", "DISCARDED")
-    ),
-)  # fmt: skip
-
 ELECTION_OPTIONS = (
     Option(
         "CANDIDATE", True, "a bool", _is_bool,
@@ -240,17 +185,6 @@ ELECTION_OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueConfig:
-    """One queue's settings. Spans are in seconds; :data:`KEEP` is for ever."""
-
-    max_workers: int = 10
-    leader_only: bool = False
-    completed_retention: float | None = None
-    cancelled_retention: float | None = None
-    discarded_retention: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderElectionConfig:
     """``LEADER_ELECTION``. Spans are in seconds."""
 
@@ -267,6 +201,7 @@ class Config:
 
     database: str = "default"
     queues: Mapping[str, QueueConfig] = field(default_factory=lambda: {"default": QueueConfig()})
+    queue_defaults: Mapping[str, Any] = field(default_factory=dict)
     dynamic_queues: bool = False
     concurrency: int | None = None
     max_attempts: int = 25
@@ -293,6 +228,28 @@ class Config:
     release: str = ""
     on_mismatch: str = REFUSE
 
+    #: ``QUEUES`` and ``QUEUE_DEFAULTS`` as they stand; ``queues`` is what they come to for the names among them.
+    queue_layers: QueueLayers = field(default_factory=QueueLayers, compare=False)
+
+    @property
+    def queue_names(self) -> set[str]:
+        """The names and patterns in ``QUEUES``."""
+        return {*self.queues, *self.queue_layers.patterns}
+
+    def queue(self, name: str, row: Mapping[str, Any] | None = None) -> QueueConfig:
+        """What holds for a queue, by the settings and its row."""
+        own = self.queues.get(name)
+        if own is None:
+            return self.queue_layers.effective(name, row).config
+        return replace(own, **row) if row else own
+
+    def max_attempts_of(self, queue: str) -> int:
+        """Attempts that jobs of a queue have unless they, or its row, say otherwise."""
+        own = self.queues.get(queue)
+        if own is None and self.queue_layers.entries:
+            own = self.queue(queue)
+        return (own.max_attempts if own is not None else None) or self.max_attempts
+
     @property
     def slots(self) -> int:
         """How many jobs a client of all queues works at once."""
@@ -302,7 +259,7 @@ class Config:
         """How many jobs a client of these queues works at once."""
         if self.concurrency is not None:
             return self.concurrency
-        sizes = [queue.max_workers for queue in queues.values()]
+        sizes = [queue.most_workers for queue in queues.values()]
         return min(sum(sizes), max(DEFAULT_SLOTS, *sizes)) if sizes else 1
 
     def retentions(self, state: str) -> dict[str | None, float]:
@@ -334,10 +291,15 @@ def problems(raw: object) -> list[Problem]:
     if isinstance(queues, Mapping):
         for name, options in queues.items():
             found += _queue_problems(name, options)
+    defaults = raw.get("QUEUE_DEFAULTS", {})
+    if isinstance(defaults, Mapping):
+        found += _option_problems(defaults, QUEUE_OPTIONS, where=f"{SETTING}['QUEUE_DEFAULTS']")
     election = raw.get("LEADER_ELECTION", {})
     if isinstance(election, Mapping):
         found += _election_problems(election)
-    return found + (list(_combination_problems(raw)) if not found else [])
+    if found:
+        return found
+    return [*_combination_problems(raw), *_conflicts_of_queues(raw)]
 
 
 @lru_cache(maxsize=1)
@@ -351,11 +313,17 @@ def config() -> Config:
     if found:
         raise ConfigError("\n".join(f"{problem.text} {problem.hint}" for problem in found))
     values = _ready({option.name: raw.get(option.name, option.default) for option in OPTIONS})
-    values["queues"] = {name: QueueConfig(**_ready(options)) for name, options in values["queues"].items()}
+    values["queue_defaults"] = read(values["queue_defaults"])
+    layers = QueueLayers(
+        values["queue_defaults"], {name: read(options) for name, options in values["queues"].items()}
+    )
+    values["queues"] = {
+        name: layers.effective(name).config for name in layers.entries if not is_pattern(name)
+    }
     values["leader_election"] = LeaderElectionConfig(**_ready(values["leader_election"]))
     values["periodic"] = tuple(values["periodic"])
     values["release"] = values["release"] or os.environ.get(RELEASE_VARIABLE) or _project_version()
-    return Config(**values)
+    return Config(**values, queue_layers=layers)
 
 
 def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -378,10 +346,6 @@ def _project_version() -> str:
         return ""
 
 
-def _seconds(value: float | timedelta) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
-
-
 def _option_problems(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
     known = {option.name: option for option in options}
     for key, value in raw.items():
@@ -393,7 +357,7 @@ def _option_problems(raw: Mapping[Any, Any], options: tuple[Option, ...], *, whe
 
 
 def _queue_problems(name: object, options: object) -> Iterator[Problem]:
-    problem = queue_problem(name)
+    problem = queue_pattern_problem(name)
     if problem is not None:
         yield Problem("E004", f"{SETTING}['QUEUES'] has a bad name: {problem}.", "Rename the queue.")
     where = f"{SETTING}['QUEUES'][{name!r}]"
@@ -413,6 +377,18 @@ def _election_problems(election: Mapping[Any, Any]) -> Iterator[Problem]:
             f"{where} has POLICY and {' and '.join(beside)}, which only the policy of the settings reads.",
             "Leave one out, or let your policy read it from somewhere else.",
         )
+
+
+def _conflicts_of_queues(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    queues = raw.get("QUEUES", {"default": {}})
+    layers = QueueLayers(
+        read(raw.get("QUEUE_DEFAULTS", {})), {name: read(options) for name, options in queues.items()}
+    )
+    for name in queues:
+        text = conflict(layers.effective(name).config)
+        if text is not None:
+            where = f"{SETTING}['QUEUES'][{name!r}]"
+            yield Problem("E022", f"{where}: {text}.", "What QUEUE_DEFAULTS and patterns say counts too.")
 
 
 def _combination_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -439,11 +415,6 @@ def _combination_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
             f"{SETTING}['RESCUE_AFTER'] ({rescue:g} s) must be longer than JOB_TIMEOUT ({timeout:g} s).",
             "Jobs of other River clients would be rescued while they may still run.",
         )
-
-
-def _did_you_mean(key: object, known: Mapping[str, Option]) -> str:
-    close = difflib.get_close_matches(str(key).upper(), known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(sorted(known))}."
 
 
 def _forget(*, setting: str, **_: object) -> None:

@@ -12,8 +12,8 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as project
 from django.utils import timezone
 
-from django_river.conf import Config, config
-from django_river.exceptions import ArgumentTypeError, DefinitionError, UnknownQueue
+from django_river.conf import config
+from django_river.exceptions import ArgumentTypeError, DefinitionError
 from django_river.insert import BuiltJob, StoredJobs, insert_many
 from django_river.jobs.batch import Batch, JobBatch
 from django_river.jobs.context import JobContext
@@ -23,6 +23,7 @@ from django_river.jobs.options import CALL_CHECKS, taken_once
 from django_river.jobs.registry import registry
 from django_river.jobs.retry import RetryPolicy
 from django_river.jobs.unique import Unique
+from django_river.known_queues import known_queues
 from django_river.storage.base import JobInsert
 
 if TYPE_CHECKING:
@@ -164,11 +165,18 @@ class JobRequest(Generic[P]):
             args=raw,
             queue=self.queue or options.queue,
             priority=self.priority or options.priority,
-            max_attempts=self.max_attempts or options.max_attempts or settings.max_attempts,
             tags=options.tags if self.tags is None else self.tags,
             pending=self.pending,
         )
-        _check_queue(row.queue, settings, kind=row.kind)
+        said = known_queues.settings_of(
+            row.queue, settings, using=self.database or settings.database, kind=row.kind
+        )
+        row.max_attempts = (
+            self.max_attempts
+            or options.max_attempts
+            or said.get("max_attempts")
+            or settings.max_attempts_of(row.queue)
+        )
         if self.metadata:
             row.metadata = encode_json(
                 dict(self.metadata), what=f"{row.kind}: metadata", limit=settings.max_args_bytes
@@ -306,14 +314,6 @@ if TYPE_CHECKING:
 
     class _BatchDecorator(Protocol):
         def __call__(self, function: Callable[[JobBatch[T]], R], /) -> BatchFunction[..., R]: ...
-
-
-def _check_queue(queue: str, settings: Config, *, kind: str) -> None:
-    if queue not in settings.queues and not settings.dynamic_queues:
-        raise UnknownQueue(
-            f"{kind}: queue must be one of {', '.join(sorted(settings.queues)) or 'none'} (DJANGO_RIVER['QUEUES']), "
-            f"or DYNAMIC_QUEUES must be on; got {queue!r}"
-        )
 
 
 def _aware(moment: datetime) -> datetime:

@@ -31,6 +31,14 @@ class MigrationError(RiverError):
     """River's tables exist already, at a version this package cannot adopt."""
 
 
+class QueueClosed(RiverError, ValueError):
+    """A job was enqueued into a queue that is being removed."""
+
+
+class QueueExists(RiverError, ValueError):
+    """A queue was added that is there already."""
+
+
 class RegistryMismatch(RiverError):
     """This process declares other periodic jobs than those in force: its client must not start."""
 
@@ -40,7 +48,7 @@ class UnknownPeriodicJob(RiverError, LookupError):
 
 
 class UnknownQueue(RiverError, ValueError):
-    """A job was enqueued into a queue that no setting names."""
+    """A queue was meant, by a job or by name, that no setting names and nobody has added."""
 
 
 class JobSnooze(Exception):

@@ -161,6 +161,71 @@ class Queue(models.Model):
         return self.paused_at is not None
 
 
+class QueueRow(models.Model):
+    """What is said of a queue at run time: see :mod:`django_river.queues`."""
+
+    name = models.TextField(primary_key=True)
+    #: What was given, by the settings' names in lower case; the rest is inherited.
+    settings = models.JSONField(default=dict)
+    #: How it is being removed: see :class:`django_river.storage.queues.Removal`; empty if it is not.
+    removal = models.TextField(blank=True, default="", db_default="")
+    moved_to = models.TextField(blank=True, default="", db_default="")
+    #: When its last job was gone.
+    removed_at = models.DateTimeField(null=True, blank=True)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("settings of a queue")
+        verbose_name_plural = _("settings of queues")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueueResume(models.Model):
+    """When a paused queue is to be resumed."""
+
+    name = models.TextField(primary_key=True)
+    resume_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueueStarts(models.Model):
+    """When how many jobs of a queue with a rate limit began: pairs of a moment, in seconds, and a number."""
+
+    name = models.TextField(primary_key=True)
+    starts = models.JSONField(default=list)
+
+    class Meta:
+        verbose_name_plural = "queue starts"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueueMinute(models.Model):
+    """What one client saw of a queue in one minute."""
+
+    minute = models.DateTimeField()
+    queue = models.TextField()
+    client_id = models.TextField()
+    completed = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField()
+    #: How many jobs waited, and ran, for how long: numbers by :func:`django_river.histogram.place`.
+    waits = models.JSONField(default=dict)
+    runs = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["minute", "queue", "client_id"], name="django_river_minute")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.queue} at {self.minute}"
+
+
 class Leader(models.Model):
     """The client that runs maintenance, if any: one row."""
 
@@ -217,6 +282,8 @@ class Client(models.Model):
     pid = models.BigIntegerField()
     version = models.TextField()
     queues = models.JSONField(default=list)
+    #: What it has applied, by queue: ``slots`` it gives to it, and the ``version`` of the row that it goes by.
+    applied = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     slots = models.PositiveIntegerField()
     #: Whether it stands for election; if not, ``objection`` says why.
     can_lead = models.BooleanField(default=True)

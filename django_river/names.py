@@ -6,6 +6,7 @@ import re
 
 _KIND = re.compile(r"\w[\w\-\[\]<>/.·:+]{0,126}\Z")
 _QUEUE = re.compile(r"[a-z0-9]+(?:[_\-|][a-z0-9]+)*\Z")
+_PATTERN = re.compile(r"[a-z0-9_\-|*?]+\Z")
 _TAG = re.compile(r"[\w\-]{1,255}\Z")
 
 MAX_QUEUE_LENGTH = 64
@@ -33,6 +34,18 @@ def queue_problem(queue: object) -> str | None:
             f"at most {MAX_QUEUE_LENGTH} characters, got {queue!r}"
         )
     return None
+
+
+def queue_pattern_problem(pattern: object) -> str | None:
+    """Say why this can be neither a queue's name nor a pattern of names, or return ``None``."""
+    if isinstance(pattern, str) and ("*" in pattern or "?" in pattern):
+        if _PATTERN.match(pattern) and len(pattern) <= MAX_QUEUE_LENGTH:
+            return None
+        return (
+            f"a pattern of queues must be lower-case letters, digits and any of _-|*?, "
+            f"at most {MAX_QUEUE_LENGTH} characters, got {pattern!r}"
+        )
+    return queue_problem(pattern)
 
 
 def tag_problem(tag: object) -> str | None:

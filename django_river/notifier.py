@@ -13,6 +13,7 @@ from django_river.storage.base import (
     TOPIC_CONTROL,
     TOPIC_INSERT,
     TOPIC_LEADERSHIP,
+    TOPIC_QUEUES,
     TOPIC_REGISTRY,
     Listener,
 )
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP, TOPIC_REGISTRY)
+TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP, TOPIC_QUEUES, TOPIC_REGISTRY)
 #: After so many seconds of silence the connection is asked whether it still lives.
 SILENCE = 5.0
 #: How often a connection that cannot hear (a pooler) is tried again.
@@ -40,6 +41,7 @@ class Ears:
     on_pause: Callable[[str, bool], None]
     on_leadership: Callable[[str, str], None]
     on_connect: Callable[[], None]
+    on_queues: Callable[[], None] = lambda: None
     on_disconnect: Callable[[], None] = lambda: None
     on_registry: Callable[[], None] = lambda: None
 
@@ -101,6 +103,8 @@ class Notifier(Service):
         action = message.get("action")
         if topic == TOPIC_INSERT:
             self.ears.on_insert(_of_type(str, message["queue"]))
+        elif topic == TOPIC_QUEUES:
+            self.ears.on_queues()
         elif topic == TOPIC_LEADERSHIP:
             self.ears.on_leadership(str(action), str(message.get("leader_id", "")))
         elif topic == TOPIC_REGISTRY:

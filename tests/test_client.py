@@ -147,6 +147,8 @@ class TestStart:
             "river-job-cleaner",
             "river-queue-cleaner",
             "river-client-cleaner",
+            "river-queue-remover",
+            "river-queue-resumer",
             "river-steward",
         }
         if connection.vendor == "postgresql":

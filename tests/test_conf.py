@@ -10,7 +10,6 @@ import pytest
 
 from django_river.conf import (
     ELECTION_OPTIONS,
-    KEEP,
     OPTIONS,
     QUEUE_OPTIONS,
     Config,
@@ -21,6 +20,7 @@ from django_river.conf import (
     problems,
 )
 from django_river.exceptions import ConfigError
+from django_river.option import KEEP
 
 SPANS = {option.name for option in OPTIONS if option.takes.startswith("seconds")}
 BAD_VALUES = {
@@ -41,6 +41,7 @@ BAD_VALUES = {
     "RESCUE_AFTER": [0, None],
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
+    "QUEUE_DEFAULTS": [None, ["MAX_WORKERS"]],
     "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],
     "COMPLETED_RETENTION": [-2, -0.5, None, timedelta(seconds=-2), True, "1 day"],
     "CANCELLED_RETENTION": [-2, float("inf")],
@@ -222,7 +223,10 @@ class TestConfig:
         assert config() == Config()
 
     def test_has_a_field_for_every_option(self):
-        assert {field.name.upper() for field in fields(Config)} == {option.name for option in OPTIONS}
+        assert {field.name.upper() for field in fields(Config)} == {
+            *(option.name for option in OPTIONS),
+            "QUEUE_LAYERS",
+        }
         assert {field.name.upper() for field in fields(QueueConfig)} == {o.name for o in QUEUE_OPTIONS}
         assert {field.name.upper() for field in fields(LeaderElectionConfig)} == {
             option.name for option in ELECTION_OPTIONS

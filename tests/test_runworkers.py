@@ -111,7 +111,7 @@ class TestFlags:
             (["--colour"], "unrecognized arguments: --colour"),
         ],
     )  # fmt: skip
-    def test_that_are_wrong_are_refused(self, flags, said):
+    def test_that_are_wrong_are_refused(self, db, flags, said):
         assert said in Ended(*flags).code
 
     def test_settings_that_are_wrong_are_refused(self, settings):
@@ -140,13 +140,13 @@ class TestFlags:
         assert Ended().code == "Unknown database 'nowhere'; known: default."
 
     @pytest.mark.parametrize("flags", [["--queues", "nowhere"], ["--exclude", "default,other"]])
-    def test_wrong_queues_are_refused_once_and_not_by_each_process(self, flags, monkeypatch):
+    def test_wrong_queues_are_refused_once_and_not_by_each_process(self, db, flags, monkeypatch):
         monkeypatch.setattr(module, "Supervisor", None)
 
         assert isinstance(Ended("--processes", "8", *flags).code, str)
 
     @pytest.mark.parametrize("flags", [["--queues", "nowhere"], ["--exclude", "default,other"]])
-    def test_wrong_queues_are_refused_before_the_reloader_runs(self, flags, monkeypatch):
+    def test_wrong_queues_are_refused_before_the_reloader_runs(self, db, flags, monkeypatch):
         monkeypatch.setattr(module, "autoreload", None)
 
         assert isinstance(Ended("--reload", *flags).code, str)

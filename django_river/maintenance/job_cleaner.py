@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 
-from django_river.conf import KEEP, Config
+from django_river.conf import Config
 from django_river.jobs.states import FINAL, State
 from django_river.maintenance.chore import REST, Chore
+from django_river.option import KEEP
 from django_river.storage.upkeep import CleanedPage, Retention, Upkeep
 
 #: How often the front moves on, in seconds.

@@ -18,6 +18,8 @@ from django_river.maintenance.job_scheduler import JobScheduler
 from django_river.maintenance.periodic_job_enqueuer import PeriodicJobEnqueuer
 from django_river.maintenance.periodic_job_watcher import PeriodicJobWatcher
 from django_river.maintenance.queue_cleaner import QueueCleaner
+from django_river.maintenance.queue_remover import QueueRemover
+from django_river.maintenance.queue_resumer import QueueResumer
 from django_river.maintenance.reindexer import Reindexer
 from django_river.service import Service
 from django_river.storage.upkeep import TermOver, Upkeep
@@ -36,6 +38,7 @@ def leader_services(
     periodic: PeriodicRegistry,
     known_kinds: Callable[[], list[str]],
     on_available: Callable[[Collection[str]], None],
+    on_resume: Callable[[], None] = lambda: None,
 ) -> Sequence[Service]:
     """All services of a term, ready to be started.
 
@@ -61,6 +64,7 @@ def leader_services(
         ),
         QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
         ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),
+        *_queue_services(config, patient, lock, on_resume),
     ]
     if kept := retentions(config):
         services.append(JobCleaner(upkeep=patient, lock=lock, retentions=kept))
@@ -68,6 +72,17 @@ def leader_services(
         slow = open_upkeep(timeout=reindexer.TIMEOUT)
         services.append(Reindexer(upkeep=slow, lock=Lock(), at=config.reindex_at))
     return [*services, *_periodic_services(periodic, config, patient, lock, on_available)]
+
+
+def _queue_services(
+    config: Config, shared: Upkeep, lock: Lock, on_resume: Callable[[], None]
+) -> Sequence[Service]:
+    """They need no term: done twice, what they do is done."""
+    store = storage.storage_on(shared.session, config.database)
+    return (
+        QueueRemover(storage=store, lock=lock, named=config.queues),
+        QueueResumer(storage=store, lock=lock, on_resume=on_resume),
+    )
 
 
 def _periodic_services(

@@ -26,10 +26,14 @@ class StandIn:
     """
 
     def __init__(
-        self, *, upkeep: Upkeep, queues: Collection[str], on_available: Callable[[Collection[str]], None]
+        self,
+        *,
+        upkeep: Upkeep,
+        queues: Callable[[], Collection[str]],
+        on_available: Callable[[Collection[str]], None],
     ) -> None:
         self.upkeep = upkeep
-        self.queues = sorted(queues)
+        self.queues = queues
         self.on_available = on_available
 
         self.batch = BatchSize()
@@ -55,7 +59,7 @@ class StandIn:
     def _move(self) -> float:
         limit = self.batch.size
         with self.batch.timed():
-            moved = self.upkeep.job_schedule_vacant(self.queues, limit)
+            moved = self.upkeep.job_schedule_vacant(sorted(self.queues()), limit)
             self.batch.taken = sum(count for _, count in moved)
         if moved:
             self.on_available([queue for queue, _ in moved])

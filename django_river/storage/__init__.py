@@ -54,6 +54,12 @@ def open_storage(using: str, *, timeout: float) -> Storage:
     return storage
 
 
+def storage_on(session: Session, using: str) -> Storage:
+    """Storage on a session that is there already."""
+    storage: Storage = import_string(f"{_driver(using)}.Driver")(session)
+    return storage
+
+
 def open_listener(using: str) -> Listener | None:
     """A connection that hears notifications, or ``None`` where the database has none."""
     listener: Listener | None = import_string(f"{_driver(using)}.open_listener")(using)

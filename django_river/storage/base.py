@@ -35,6 +35,7 @@ import msgspec
 from django_river.jobs.states import State
 from django_river.storage.batches import Batches
 from django_river.storage.leaders import Leaders
+from django_river.storage.queues import Queues
 
 #: A retry or snooze due within this goes straight to ``available``: it need not wait for a leader.
 SHORT_DELAY = timedelta(seconds=5)
@@ -46,6 +47,8 @@ TOPIC_CONTROL = "river_control"
 TOPIC_LEADERSHIP = "river_leadership"
 #: Ours alone: other periodic jobs are in force.
 TOPIC_REGISTRY = "django_river_registry"
+#: Ours: what is said of queues has changed.
+TOPIC_QUEUES = "django_river_queues"
 
 
 class JobInsert(msgspec.Struct, kw_only=True):
@@ -92,6 +95,8 @@ class ClaimedJob(NamedTuple):
     #: Encoded JSON; decoded in the worker thread.
     args: str | bytes
     metadata: str | bytes
+    #: How long it was due before it was claimed, in seconds.
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +228,7 @@ class Listener(Protocol):
         ...
 
 
-class Storage(Leaders, Batches):
+class Storage(Leaders, Batches, Queues):
     """The job tables. One object per session; not for use by two threads at once.
 
     Errors of the database are Django's (``django.db.Error`` and below) whatever the session.

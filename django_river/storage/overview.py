@@ -5,11 +5,15 @@ Every figure costs what its index costs, however many jobs are over: counts stop
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any, ClassVar, NamedTuple
 
+from django_river.histogram import Histogram, decoded
 from django_river.storage.base import Session
 
 #: Available jobs of one queue are counted up to this.
@@ -35,6 +39,19 @@ class QueueDepth(NamedTuple):
     later_is_exact: bool
     #: For how long the oldest available job has been due.
     waiting_seconds: float | None
+    #: What ``later`` consists of.
+    scheduled: int = 0
+    retryable: int = 0
+
+
+class QueueMinutes(NamedTuple):
+    """What all clients saw of a queue over some minutes; spans as :mod:`django_river.histogram` counts them."""
+
+    queue: str
+    completed: int
+    failed: int
+    waits: Histogram
+    runs: Histogram
 
 
 class Overview(ABC):
@@ -55,8 +72,28 @@ class Overview(ABC):
         """About how many jobs there are by the database's own statistics, if it has any."""
 
     @abstractmethod
-    def queue_depths(self, names: Sequence[str]) -> dict[str, QueueDepth]:
-        """How full these queues are."""
+    def queue_depths(
+        self, names: Sequence[str], *, available_limit: int | None = None
+    ) -> dict[str, QueueDepth]:
+        """How full these queues are; available jobs are counted up to a limit (:data:`AVAILABLE_LIMIT`)."""
+
+    @abstractmethod
+    def queue_minute_rows(self, since: timedelta) -> list[tuple[Any, ...]]:
+        """What clients wrote down of queues: queue, completed, failed, and two histograms as JSON."""
+
+    def queue_minutes(self, since: timedelta) -> dict[str, QueueMinutes]:
+        """What clients saw of queues in the minutes that began within this span."""
+        found: dict[str, QueueMinutes] = {}
+        for queue, completed, failed, waits, runs in self.queue_minute_rows(since):
+            seen = found.get(queue) or QueueMinutes(queue, 0, 0, Counter(), Counter())
+            found[queue] = QueueMinutes(
+                queue,
+                seen.completed + completed,
+                seen.failed + failed,
+                seen.waits + decoded(json.loads(waits)),
+                seen.runs + decoded(json.loads(runs)),
+            )
+        return found
 
     def client_loads(self) -> dict[str, int]:
         """How many jobs each client is running, by its id."""

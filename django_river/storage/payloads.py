@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
+#: Ours, on a topic of our own: which rows have changed is read from the rows.
+QUEUES_CHANGED = '{"action": "changed"}'
+
 
 def cancel_payload(job_id: int, queue: str) -> str:
     """A running job was asked to cancel."""

@@ -22,7 +22,17 @@ class Attempt:
     Exactly one party settles it: the thread that ran it, the watch over stuck attempts, or the shutdown.
     """
 
-    __slots__ = ("_token", "cancel_reason", "context", "deadline", "job", "producer", "task", "thread")
+    __slots__ = (
+        "_token",
+        "began",
+        "cancel_reason",
+        "context",
+        "deadline",
+        "job",
+        "producer",
+        "task",
+        "thread",
+    )
 
     #: The call that this attempt is worked in, if it is not one by itself.
     call: Attempt | None = None
@@ -34,6 +44,7 @@ class Attempt:
         # Written by the executor when the attempt begins, read by the keeper and the shutdown.
         self.context: JobContext | None = None
         self.deadline: float | None = None
+        self.began: float | None = None
         self.thread: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
         # Written by whoever wants it to stop, read by the executor when the attempt begins.

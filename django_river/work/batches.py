@@ -149,8 +149,9 @@ class BatchExecutor:
         """What to work; ``None`` if no member can run. Those that cannot are settled here."""
         definition = self.executor.registry.get(call.job.kind)
         assert definition is not None
-        timeout = self.executor.timeout(definition)
-        call.deadline = None if timeout is None else time.monotonic() + timeout
+        call.began = time.monotonic()
+        timeout = self.executor.timeout(definition, call)
+        call.deadline = None if timeout is None else call.began + timeout
         call.context = self.executor.context_of(call)
         items = [self._item(call, member, definition) for member in call.members]
         runnable = [item for item in items if item is not None]
@@ -159,7 +160,7 @@ class BatchExecutor:
     def _item(self, call: BatchCall, member: Member, definition: Definition[..., Any]) -> MemberItem | None:
         if member.is_settled:
             return None
-        member.thread, member.deadline = call.thread, call.deadline
+        member.thread, member.deadline, member.began = call.thread, call.deadline, call.began
         member.context = self.executor.context_of(member)
         if member.cancel_reason is not None or call.cancel_reason is not None:
             # It was to stop before it began. If it was cancelled its row says so, and is not made available.

@@ -57,6 +57,8 @@ class Completer(Service):
         # Written by the threads that settle attempts; deque operations are atomic.
         self._results: deque[Result] = deque()
         # The rest is written in our thread only. Taken from the deque and not stored yet:
+        #: Queues of which more may run when a result is stored. Written by the keeper.
+        self.makes_room_in: frozenset[str] = frozenset()
         self._batch: list[Result] = []
         self._batch_limit = MAX_BATCH
         # How many the last batch had; none if there was a pause after it.
@@ -199,6 +201,9 @@ class Completer(Service):
         self.attempts.discard(attempt for attempt, _ in batch)
         if self._has_delays:
             self._say_when_due(batch)
+        if self.makes_room_in:
+            for queue in {attempt.job.queue for attempt, _ in batch} & self.makes_room_in:
+                self.on_due_in(queue, 0.0)
         with self._written:
             self._written.notify_all()
         self._tell(batch, stored, tried)

@@ -112,12 +112,15 @@ class Executor:
     def timeout_of(self, attempt: Attempt) -> float | None:
         """Seconds this attempt may take."""
         definition = self.registry.get(attempt.job.kind)
-        return None if definition is None else self.timeout(definition)
+        return None if definition is None else self.timeout(definition, attempt)
 
-    def timeout(self, definition: Definition[..., Any]) -> float | None:
-        """Seconds an attempt of this job may take."""
+    def timeout(self, definition: Definition[..., Any], attempt: Attempt) -> float | None:
+        """Seconds an attempt of this job may take: as the job says, or its queue, or the settings."""
         own = definition.options.timeout
-        return self.config.job_timeout if own is None else seconds(own)
+        if own is not None:
+            return seconds(own)
+        of_queue = attempt.producer.config.timeout
+        return self.config.job_timeout if of_queue is None else of_queue
 
     def context_of(self, attempt: Attempt) -> JobContext:
         """What the job is to know about an attempt whose deadline is set."""
@@ -138,7 +141,7 @@ class Executor:
     ) -> Outcome:
         """What an exception makes of an attempt; a cancelled task may have been too slow."""
         if isinstance(error, asyncio.CancelledError) and context.cancel_reason is CancelReason.TIMEOUT:
-            late = JobTimeout(f"took longer than its timeout of {self.timeout(definition):g} s")
+            late = JobTimeout(f"took longer than its timeout of {self.timeout(definition, attempt):g} s")
             late.__cause__ = error
             return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
         return outcomes.raised(error, attempt.job, definition, context)
@@ -156,11 +159,12 @@ class Executor:
 
     def _prepare(self, attempt: Attempt) -> Outcome | tuple[Definition[..., Any], dict[str, Any], JobContext]:
         job = attempt.job
+        began = attempt.began = time.monotonic()
         definition = self.registry.get(job.kind)
         if definition is None:
             return outcomes.unknown_kind(job)
-        timeout = self.timeout(definition)
-        attempt.deadline = None if timeout is None else time.monotonic() + timeout
+        timeout = self.timeout(definition, attempt)
+        attempt.deadline = None if timeout is None else began + timeout
         attempt.context = context = self.context_of(attempt)
         if attempt.cancel_reason is not None:
             # It was to stop before it began. If it was cancelled its row says so, and is not made available.

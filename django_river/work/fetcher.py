@@ -17,8 +17,10 @@ from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.storage.batches import LeftOut, Wanted
 from django_river.terms import Term
+from django_river.work import shares
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.batches import Member
+from django_river.work.claims import claim
 from django_river.work.completer import Completer
 from django_river.work.gatherer import Gatherer, OpenBatch
 from django_river.work.outcomes import INTERRUPTED
@@ -57,6 +59,7 @@ class Fetcher(Service):
         super().__init__("fetcher")
         self.storage = storage
         self.client_id = client_id
+        #: Replaced in our thread only, between two claims.
         self.producers = producers
         self.attempts = attempts
         self.completer = completer
@@ -65,7 +68,14 @@ class Fetcher(Service):
         #: Set by the client, which builds the workers after us; a gatherer only if there are batch kinds.
         self.workers: Workers
         self.gatherer: Gatherer | None = None
+        #: Told of queues that we know nothing of. Set by the client.
+        self.on_unknown: Callable[[Collection[str]], None] = lambda queues: None
 
+        # Written by the keeper: the producers from the next step on.
+        self._adopted: Mapping[str, Producer] | None = None
+        # Whether some queues have slots of their own, or more weight than others.
+        self._is_shared_out = False
+        self._see_whether_shared()
         self._poll_at = 0.0
         # Which of several queues that want jobs is asked first, and who has claimed jobs.
         self._first = 0
@@ -89,17 +99,26 @@ class Fetcher(Service):
 
     def hint(self, queues: Collection[str]) -> None:
         """These queues may have work (all, if none is named): look now, and again when left-out hints are due."""
-        names = [name for name in queues or self.producers if name in self.producers]
+        producers = self._adopted or self.producers
+        names = [name for name in queues or producers if name in producers]
+        if len(names) < len(queues):
+            self.on_unknown(queues)
         if not names:
             return
         look_at = time.monotonic() + LOOK_AGAIN
         with self._lock:
             for name in names:
-                self.producers[name].may_have_work = True
+                producers[name].may_have_work = True
                 self._look_again[name] = look_at
                 if self.gatherer is not None and (patience := self.gatherer.patience(name)):
                     # What its home leaves to others.
                     self._look_late.setdefault(name, look_at + patience)
+        self.wake()
+
+    def adopt(self, producers: Mapping[str, Producer], *, slots: int) -> None:
+        """Work these queues, in so many slots, from the next step on; called by one thread at a time."""
+        self.slots = slots
+        self._adopted = producers
         self.wake()
 
     def due_in(self, queue: str, seconds: float) -> None:
@@ -126,6 +145,10 @@ class Fetcher(Service):
         return self._is_uncertain
 
     def step(self) -> float:
+        adopted = self._adopted
+        if adopted is not None and adopted is not self.producers:
+            self.producers = adopted
+            self._see_whether_shared()
         if self.completer.is_choked:
             return CHOKED_SECONDS
         self._mark_what_is_due()
@@ -147,6 +170,12 @@ class Fetcher(Service):
         finally:
             self.storage.close()
 
+    def _see_whether_shared(self) -> None:
+        self._is_shared_out = shares.are_needed(self.producers.values(), self.slots)
+        if not self._is_shared_out:
+            for producer in self.producers.values():
+                producer.allowance = None
+
     def _mark_what_is_due(self) -> None:
         now = time.monotonic()
         if now >= self._poll_at:
@@ -157,10 +186,15 @@ class Fetcher(Service):
             for looks in (self._look_again, self._look_late):
                 for name in [name for name, look_at in looks.items() if look_at <= now]:
                     del looks[name]
-                    self.producers[name].may_have_work = True
+                    self._mark(name)
             while self._due and self._due[0][0] <= now:
-                _, name = heapq.heappop(self._due)
-                self.producers[name].may_have_work = True
+                self._mark(heapq.heappop(self._due)[1])
+
+    def _mark(self, name: str) -> None:
+        # It may have been removed meanwhile.
+        producer = self.producers.get(name)
+        if producer is not None:
+            producer.may_have_work = True
 
     def _poll(self) -> Collection[str]:
         """Queues that may have work: few are asked one and all, of many one statement finds those with jobs."""
@@ -170,6 +204,8 @@ class Fetcher(Service):
 
     def _demands(self) -> tuple[list[Demand], int]:
         """What producers can take, and how many jobs together; another comes first each time."""
+        if self._is_shared_out:
+            return self._shared_demands()
         room, missing = self._room()
         wanted, following = self._wanted(room)
         if not wanted:
@@ -185,6 +221,29 @@ class Fetcher(Service):
         self._awaited = 0
         self._first = following
         return wanted, room
+
+    def _shared_demands(self) -> tuple[list[Demand], int]:
+        """The same where slots have to be shared out: each queue is told how many it may have, and asked for those."""
+        with self._lock:
+            # Before we look: a slot that becomes free meanwhile must not be missed.
+            self._awaited = 1
+        found = shares.of(self.producers.values())
+        shares.share_out([share for _, share in found], self.slots)
+        demands: list[Demand] = []
+        reserved: list[Demand] = []
+        for producer, share in found:
+            producer.allowance = share.allowance
+            if share.granted and producer.load > producer.running:
+                self._start(producer.admit([]))
+            size = shares.size_of_claim(producer, share)
+            if size > 0:
+                kept = share.granted and share.running < share.reserved
+                (reserved if kept else demands).append(Demand(queue=producer.name, limit=size))
+        # Those for whom slots are kept do not wait for a claim of hundreds.
+        demands = reserved or demands
+        if all(share.running + share.granted >= share.fair for _, share in found):
+            self._awaited = 0
+        return demands, sum(demand.limit for demand in demands)
 
     def _wanted(self, room: int) -> tuple[list[Demand], int]:
         """Demands in turn, of so many queues that their jobs will fill the room; and whose turn it is after this."""
@@ -202,7 +261,7 @@ class Fetcher(Service):
             if len(wanted) >= MANY_QUEUES and total >= 2 * room:
                 following = place + 1
                 break
-        return wanted, following % len(producers)
+        return wanted, following % len(producers) if producers else 0
 
     def _room(self) -> tuple[int, int]:
         """How many jobs may be claimed now, and how many too few that is: a little later is better than very few."""
@@ -254,22 +313,28 @@ class Fetcher(Service):
         return attempts
 
     def _claim(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
-        """All in one statement, but for queues that only a leader works: their claim carries its term."""
-        bound = [demand for demand in demands if self.producers[demand.queue].is_leader_bound]
-        others = [demand for demand in demands if demand not in bound] if bound else demands
-        jobs = self._claim_unbound(others, limit) if others else []
-        if not bound:
-            return jobs
-        term = self._term_of(bound[0].queue)
-        if term is not None and len(jobs) < limit:
-            jobs += self.storage.job_fetch_as_leader(term, bound, limit - len(jobs), self._left_out(bound))
-        return jobs
+        found = claim(
+            self.storage,
+            self.client_id,
+            demands,
+            limit,
+            producers=self.producers,
+            plain=self._claim_unbound,
+            as_leader=self._claim_as_leader,
+            term_of=self._term_of,
+        )
+        for queue, seconds in found.again_in.items():
+            self.due_in(queue, seconds)
+        return found.jobs
 
     def _claim_unbound(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
         left_out = self._left_out(demands)
         if not left_out:
             return self.storage.job_fetch(self.client_id, demands, limit)
         return self.storage.job_fetch_without(self.client_id, demands, limit, left_out)
+
+    def _claim_as_leader(self, term: Term, demands: list[Demand], limit: int) -> list[ClaimedJob]:
+        return self.storage.job_fetch_as_leader(term, demands, limit, self._left_out(demands))
 
     def _left_out(self, demands: list[Demand]) -> Sequence[LeftOut]:
         return (
@@ -292,8 +357,14 @@ class Fetcher(Service):
     def _fill(self, gatherer: Gatherer, batches: list[OpenBatch]) -> None:
         wanted: Counter[Wanted] = Counter()
         for batch in batches:
+            if batch.producer.config.is_limited:
+                # What counts against a limit comes by the claims that count.
+                batch.was_asked_for_in_vain()
+                continue
             want = batch.wanted()
             wanted[replace(want, limit=0)] += want.limit
+        if not wanted:
+            return
         asked = [replace(want, limit=limit) for want, limit in wanted.items()]
         members = self._claimed(lambda: self._claim_matching(asked))
         self._gather(gatherer, [member for member in members if isinstance(member, Member)])

@@ -34,7 +34,7 @@ class LeaderBound:
     def __init__(
         self,
         *,
-        producers: Sequence[Producer],
+        producers: Callable[[], Sequence[Producer]],
         attempts: Attempts,
         workers: Workers,
         registry: Registry,
@@ -43,7 +43,7 @@ class LeaderBound:
         is_claiming: Callable[[], bool],
         grace: float,
     ) -> None:
-        self.producers = producers
+        self._producers = producers
         self.attempts = attempts
         self.workers = workers
         self.registry = registry
@@ -56,6 +56,13 @@ class LeaderBound:
 
         # When we stop waiting for what runs; set while closed. Written by whoever closes, read by the keeper.
         self._give_back_at: float | None = 0.0
+        # While we lead.
+        self._term: Term | None = None
+
+    @property
+    def producers(self) -> Sequence[Producer]:
+        """Those of leader-bound queues, as they are now."""
+        return self._producers()
 
     @property
     def queues(self) -> list[str]:
@@ -64,14 +71,20 @@ class LeaderBound:
 
     def begin(self, term: Term) -> None:
         """Take over what former leaders have left running, and claim from now on."""
-        if not self.producers:
-            return
-        with closing(self.open_storage()) as storage:
-            self._take_over(storage)
+        if self.producers:
+            with closing(self.open_storage()) as storage:
+                self._take_over(storage)
         self._give_back_at = None
+        self._term = term
         for producer in self.producers:
             producer.term = term
-        self.on_open(self.queues)
+        if self.producers:
+            # To name none would mean all.
+            self.on_open(self.queues)
+
+    def welcome(self, producer: Producer) -> None:
+        """A queue has become leader-bound while we may be leading."""
+        producer.term = self._term
 
     def end(self) -> None:
         """Claim no more, and ask what runs to stop. Safe twice."""
@@ -82,6 +95,7 @@ class LeaderBound:
         """Claim no more, and hand back what has not begun; what runs has so many seconds to finish. Safe twice."""
         if self._give_back_at is None:
             self._give_back_at = time.monotonic() + wait
+        self._term = None
         for producer in self.producers:
             producer.term = None
             for attempt in producer.take_waiting():

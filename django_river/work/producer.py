@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from django_river.queue_options import QueueConfig
 from django_river.terms import Term
 from django_river.work.attempts import Attempt
 
@@ -58,11 +59,25 @@ class Rate:
 class Producer:
     """Slots and settings of one queue. All methods may be called from any thread."""
 
-    def __init__(self, name: str, *, max_workers: int, is_leader_bound: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_workers: int = 10,
+        is_leader_bound: bool = False,
+        config: QueueConfig | None = None,
+    ) -> None:
         self.name = name
-        self.max_workers = max_workers
-        self.is_leader_bound = is_leader_bound
+        #: Written by the keeper, when they change.
+        self.config = config or QueueConfig(max_workers=max_workers, leader_only=is_leader_bound)
+        self.max_workers = (
+            self.config.max_workers if self.config.autoscale is None else self.config.autoscale.minimum
+        )
 
+        #: Its share of the client's slots, when they have to be shared out. Written by the fetcher.
+        self.allowance: int | None = None
+        #: Whether nothing is to be claimed any more: the queue is removed, or not ours. Written by the keeper.
+        self.is_retired = False
         #: Whether there may be jobs to fetch: set by hints and polls, cleared by a fetch that came back short.
         self.may_have_work = True
         #: Written by the keeper and the notifier.
@@ -80,12 +95,39 @@ class Producer:
         self._waiting_since = 0.0
         self._rate = Rate()
         # With so many claimed, or fewer, a fetch is worth it.
-        self._enough = max_workers - 1
+        self._enough = self.max_workers - 1
+
+    @property
+    def is_leader_bound(self) -> bool:
+        """Whether only the leader works it."""
+        return self.config.leader_only
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing may be claimed or begun: the queue is paused, or it is the leader's and we do not lead."""
-        return self.is_paused or (self.is_leader_bound and self.term is None)
+        return self.is_paused or self.is_retired or (self.is_leader_bound and self.term is None)
+
+    def apply(self, config: QueueConfig) -> None:
+        """Go by other settings from now on; what runs beyond fewer slots finishes."""
+        with self._lock:
+            self.config = config
+            self._resize(self._size())
+
+    def resize(self, max_workers: int) -> None:
+        """Have so many slots from now on."""
+        with self._lock:
+            self._resize(max_workers)
+
+    def _size(self) -> int:
+        """How many slots the settings give; between the bounds of an automatic one, what it has come to."""
+        rule = self.config.autoscale
+        if rule is None:
+            return self.config.max_workers
+        return max(rule.minimum, min(rule.maximum, self.max_workers))
+
+    def _resize(self, max_workers: int) -> None:
+        self.max_workers = max_workers
+        self._enough = max_workers - 1
 
     @property
     def load(self) -> int:
@@ -104,16 +146,21 @@ class Producer:
 
     def demand(self) -> int:
         """How many jobs to fetch now; none if so few are missing that a little later is better."""
+        missing = self.missing()
+        return missing if self.load <= self._enough else 0
+
+    def missing(self) -> int:
+        """How many more could be claimed, if it has work."""
         if not self.may_have_work or self.is_closed:
             return 0
         with self._lock:
             self._rate.measure()
-            prefetch = self.prefetch
+            # What counts against a limit of all clients must not wait here.
+            prefetch = 0 if self.config.is_limited else self.prefetch
             room = self.max_workers + prefetch
             # So few missing that a later fetch brings more.
-            self._enough = room - max(1, (prefetch + 1) // 2)
-            missing = room - self._running - len(self._waiting) - self.reserved
-            return missing if self.load <= self._enough else 0
+            self._enough = self._most() + prefetch - max(1, (prefetch + 1) // 2)
+            return max(0, room - self._running - len(self._waiting) - self.reserved)
 
     @property
     def prefetch(self) -> int:
@@ -123,19 +170,28 @@ class Producer:
     def admit(self, attempts: list[Attempt]) -> list[Attempt]:
         """Take claimed attempts: those that get a slot are to be started by the caller, the others wait."""
         with self._lock:
-            free = max(0, self.max_workers - self._running)
+            free = max(0, self._most() - self._running)
+            had_waiting = bool(self._waiting)
+            if had_waiting:
+                # They come first: they have been kept from slots that were others' share.
+                attempts = [*self._waiting, *attempts]
+                self._waiting.clear()
             starting, waiting = attempts[:free], attempts[free:]
             self._running += len(starting)
-            if waiting and not self._waiting:
+            if waiting and (starting or not had_waiting):
                 self._waiting_since = time.monotonic()
             self._waiting.extend(waiting)
         return starting
+
+    def _most(self) -> int:
+        """How many may run now; the lock is held."""
+        return self.max_workers if self.allowance is None else min(self.max_workers, self.allowance)
 
     def release(self) -> Attempt | None:
         """An attempt has ended: its slot goes to the one returned, which the caller starts, or becomes free."""
         with self._lock:
             self._rate.add()
-            if self._waiting and self._running <= self.max_workers:
+            if self._waiting and self._running <= self._most():
                 self._waiting_since = time.monotonic()
                 return self._waiting.popleft()
             self._running -= 1

@@ -40,6 +40,7 @@ class WorkerThreads:
         self, executor: Executor, *, size: int, finished: Finished, pass_on: Callable[[Attempt], None]
     ) -> None:
         self.executor = executor
+        #: Written by the keeper, too, when queues come and go.
         self.size = size
         self.finished = finished
         self.pass_on = pass_on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from django_river.conf import Config
@@ -20,6 +21,7 @@ from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
 from django_river.work.outcomes import INTERRUPTED, Outcome
 from django_river.work.producer import Producer
+from django_river.work.queue_figures import End, QueueFigures
 from django_river.work.threads import WorkerThreads, stack_of
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Workers:
         self.attempts = attempts
         self.completer = completer
         self.on_room = on_room
+        self.figures = QueueFigures(client_id)
 
         self.executor = Executor(
             client_id=client_id,
@@ -65,6 +68,10 @@ class Workers:
         if by_loop:
             self.event_loop.submit(*by_loop)
 
+    def resize(self, slots: int) -> None:
+        """Have so many threads at most from now on; those that there are stay."""
+        self.threads.size = slots
+
     def is_async(self, attempt: Attempt) -> bool:
         """Whether the attempt belongs on the event loop."""
         return self.executor.is_async(attempt)
@@ -82,6 +89,7 @@ class Workers:
             job_result_refused.send_robust(self.registry.get(job.kind), job=job, client_id=self.client_id)
             return False
         _log(attempt, outcome)
+        self._count(attempt, outcome)
         output = attempt.context.output if attempt.context is not None else None
         self.completer.put(attempt, outcome.change(attempt.job, output))
         return True
@@ -91,7 +99,16 @@ class Workers:
         ours = [(attempt, outcome, change) for attempt, outcome, change in results if attempt.take()]
         for attempt, outcome, _ in ours:
             _log(attempt, outcome)
+            self._count(attempt, outcome)
         self.completer.put_stored([(attempt, change) for attempt, _, change in ours], stored)
+
+    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Attempts that have succeeded or failed; those that were put off or handed back tell nothing."""
+        if attempt.began is None or (outcome.error is None and outcome.state is not State.COMPLETED):
+            return
+        job = attempt.job
+        ran = time.monotonic() - attempt.began
+        self.figures.ends.append(End(job.queue, outcome.error is not None, job.waited, ran))
 
     def finished(self, attempt: Attempt) -> Attempt | None:
         """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""
@@ -140,6 +157,7 @@ class Workers:
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
         outcome = outcomes.failed(error, job, definition, trace=self._where(attempt))
         output = attempt.context.output if attempt.context is not None else None
+        self._count(attempt, outcome)
         self.completer.put(attempt, outcome.change(job, output))
         if attempt.call is not None:
             if not attempt.call.take():

@@ -222,12 +222,12 @@ class TestQueues:
             nothing.using(queue="mail").enqueue()
 
         assert str(caught.value) == (
-            "shop.nothing: queue must be one of default, other (DJANGO_RIVER['QUEUES']), "
+            "shop.nothing: queue must be one of default, other (DJANGO_RIVER['QUEUES']), or be added, "
             "or DYNAMIC_QUEUES must be on; got 'mail'"
         )
         assert not Job.objects.exists()
 
-    def test_of_a_definition_are_checked_at_the_call(self, define, settings):
+    def test_of_a_definition_are_checked_at_the_call(self, db, define, settings):
         def work() -> None: ...
 
         defined = define(work, queue="elsewhere")

@@ -12,7 +12,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from django_river.conf import KEEP, Config, QueueConfig
+from django_river.conf import Config, QueueConfig
 from django_river.jobs.states import State
 from django_river.maintenance import job_cleaner as module
 from django_river.maintenance.batch_size import BatchSize
@@ -25,6 +25,7 @@ from django_river.maintenance.job_cleaner import (
     retentions,
 )
 from django_river.models import Job
+from django_river.option import KEEP
 from django_river.storage.upkeep import CleanedPage, Retention
 from tests.factories import JobFactory
 from tests.waiting import wait_until

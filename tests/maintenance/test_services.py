@@ -11,16 +11,26 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from django_river.conf import KEEP, Config
+from django_river.conf import Config
 from django_river.maintenance.services import leader_services
 from django_river.models import Client, Job, Leader, Queue
+from django_river.option import KEEP
 from django_river.storage.upkeep import TermOver
 from django_river.terms import Term
 from tests.factories import ClientFactory, JobFactory, QueueFactory
 from tests.periodic import declare, registry_of
 from tests.waiting import wait_until
 
-NAMES = ["job-scheduler", "job-rescuer", "queue-cleaner", "client-cleaner", "job-cleaner", "reindexer"]
+NAMES = [
+    "job-scheduler",
+    "job-rescuer",
+    "queue-cleaner",
+    "client-cleaner",
+    "queue-remover",
+    "queue-resumer",
+    "job-cleaner",
+    "reindexer",
+]
 CONFIG = Config(reindex_at=dt.time(3, 30))
 DAY = timedelta(days=1)
 THREADS = 10
@@ -83,7 +93,7 @@ class TestTerm:
     def test_has_only_those_that_the_settings_want(self, build):
         keep = Config(completed_retention=KEEP, cancelled_retention=KEEP, discarded_retention=KEEP)
 
-        assert list(build(keep)) == NAMES[:4]
+        assert list(build(keep)) == NAMES[:6]
 
     def test_has_those_of_periodic_jobs_if_there_are_any(self, build):
         services = build(periodic=registry_of(declare()))

@@ -32,7 +32,7 @@ def told():
 def stand_in(store, using, clock, told):
     return StandIn(
         upkeep=storage.upkeep_on(store.session, using),
-        queues={"default": None, "mine": None},
+        queues=lambda: ["default", "mine"],
         on_available=lambda queues: told.extend(sorted(queues)),
     )
 

@@ -16,8 +16,10 @@ from django_river import FixedRetry, JobContext
 from django_river.conf import Config
 from django_river.jobs.context import CancelReason
 from django_river.jobs.states import State
+from django_river.queue_options import QueueConfig
 from django_river.signals import job_started
 from django_river.work.outcomes import INTERRUPTED, SUCCESS
+from django_river.work.producer import Producer
 from tests.work.building import Settled, attempt_at, executor_of
 
 LATER = {"retry": FixedRetry(60)}
@@ -195,15 +197,25 @@ class TestSync:
         assert settled[0][1] is SUCCESS
 
     @pytest.mark.parametrize(
-        ("own", "default", "timeout"),
-        [(None, None, None), (None, 7.0, 7.0), (3, 7.0, 3.0), (timedelta(minutes=1), None, 60.0)],
+        ("own", "of_queue", "default", "timeout"),
+        [
+            (None, None, None, None),
+            (None, None, 7.0, 7.0),
+            (None, 5.0, 7.0, 5.0),
+            (3, 5.0, 7.0, 3.0),
+            (timedelta(minutes=1), None, None, 60.0),
+        ],
     )
-    def test_the_own_timeout_comes_before_the_default(self, settled, own, default, timeout):
+    def test_the_own_timeout_comes_before_the_queues_and_that_before_the_default(
+        self, settled, own, of_queue, default, timeout
+    ):
         executor = executor_of(
             settled, config=Config(job_timeout=default), test=(lambda: None, {"timeout": own})
         )
+        attempt = attempt_at(Producer("default", config=QueueConfig(timeout=of_queue)))
 
-        assert executor.timeout(executor.registry.get("test")) == timeout
+        assert executor.timeout(executor.registry.get("test"), attempt) == timeout
+        assert executor.timeout_of(attempt) == timeout
 
 
 class TestAsync:

@@ -12,6 +12,7 @@ from django_river import operations
 from django_river.conf import Config
 from django_river.jobs.definition import Definition, JobOptions
 from django_river.models import Job
+from django_river.queue_options import QueueConfig
 from django_river.service import Backoff
 from django_river.storage.base import Demand
 from django_river.work import fetcher as module
@@ -70,7 +71,13 @@ def build(open_store, worked):
         fetcher = Fetcher(
             storage=Unreliable(open_store()),
             client_id="me",
-            producers={name: Producer(name, max_workers=size) for name, size in queues},
+            producers={
+                name: Producer(
+                    name,
+                    config=config if isinstance(config, QueueConfig) else QueueConfig(max_workers=config),
+                )
+                for name, config in dict(queues).items()
+            },
             attempts=attempts,
             completer=completer,
             poll_interval=poll_interval,
@@ -551,3 +558,62 @@ def test_a_burst_of_fast_jobs_goes_through_in_batches(build, worked, monkeypatch
     wait_until(lambda: len(worked.ran) == 500, 30)
 
     assert len(fetcher.storage.calls) < 60
+
+
+class TestSharedSlots:
+    """Slots that have to be shared out, with real jobs."""
+
+    def test_that_are_reserved_are_free_in_a_flood(self, build, worked):
+        fetcher = build(
+            queues={"flood": QueueConfig(max_workers=10), "one": QueueConfig(max_workers=10, min_workers=1)}
+        )
+        worked.open.clear()
+        jobs(50, queue="flood", held=True)
+        fetcher.start()
+        wait_until(lambda: worked.inside == 9)
+        pk = jobs(1, queue="one")[0]
+        fetcher.hint(["one"])
+        wait_until(lambda: Job.objects.get(pk=pk).state == "completed")
+
+        assert (worked.inside, worked.most) == (9, 10)
+        worked.open.set()
+        wait_until(lambda: states() == ["completed"] * 51)
+
+    def test_go_by_weight_when_both_have_work(self, build, worked):
+        fetcher = build(
+            queues={"heavy": QueueConfig(max_workers=10, weight=4), "light": QueueConfig(max_workers=10)}
+        )
+        worked.open.clear()
+        jobs(30, queue="light", held=True)
+        jobs(30, queue="heavy", held=True)
+        fetcher.start()
+        wait_until(lambda: worked.inside == 10)
+
+        assert [fetcher.producers[name].running for name in ("heavy", "light")] == [8, 2]
+
+    def test_go_to_whoever_has_work(self, build, worked):
+        fetcher = build(
+            queues={"heavy": QueueConfig(max_workers=10, weight=4), "light": QueueConfig(max_workers=10)}
+        )
+        worked.open.clear()
+        jobs(30, queue="light", held=True)
+        fetcher.start()
+        wait_until(lambda: worked.inside == 10)
+
+        assert fetcher.producers["light"].running == 10
+        worked.open.set()
+        wait_until(lambda: states() == ["completed"] * 30)
+
+    def test_are_given_back_to_who_comes_later(self, build, worked):
+        fetcher = build(
+            queues={"a": QueueConfig(max_workers=10, weight=2), "b": QueueConfig(max_workers=10, weight=2)}
+        )
+        believe_in_speed(fetcher)
+        made = jobs(400, queue="a")
+        fetcher.start()
+        wait_until(lambda: worked.ran)
+        made += jobs(100, queue="b")
+        fetcher.hint(["b"])
+
+        wait_until(lambda: states() == ["completed"] * len(made), 30)
+        assert worked.most <= 10

@@ -15,13 +15,16 @@ from django.db import Error as DatabaseProblem
 from django.db import connections
 from django.utils import autoreload
 
+from django_river import storage
 from django_river.client import Client, StopReport, chosen_queues
-from django_river.conf import MAX_WORKERS_LIMIT, Config, QueueConfig, config
+from django_river.conf import Config, config
 from django_river.exceptions import ConfigError, RegistryMismatch
 from django_river.models import Client as ClientRow
+from django_river.queue_options import MAX_WORKERS_LIMIT, QueueConfig
 from django_river.service import cut_off_after
 from django_river.stop_signals import StopSignals
 from django_river.supervisor import Supervisor
+from django_river.work.queue_set import Choice
 
 Queues = Mapping[str, QueueConfig]
 
@@ -48,8 +51,8 @@ class Command(BaseCommand):
     help = "Work the jobs of the queues in DJANGO_RIVER['QUEUES']."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--queues", type=_names, default=(), help="Work these only: a,b")
-        parser.add_argument("--exclude", type=_names, default=(), help="Work all but these: a,b")
+        parser.add_argument("--queues", type=_names, default=(), help="Work these only: a,b,tenant-*")
+        parser.add_argument("--exclude", type=_names, default=(), help="Work all but these: a,b,tenant-*")
         parser.add_argument("--concurrency", type=_positive, help="Jobs one process works at once.")
         parser.add_argument("--processes", type=_positive, default=1, help="Worker processes (default 1).")
         parser.add_argument(
@@ -122,11 +125,22 @@ class Command(BaseCommand):
     def _queues(self, settings: Config, options: dict[str, Any]) -> Queues:
         """Found before anything is started, so that one process complains and not each of many."""
         try:
-            queues = chosen_queues(settings, only=options["queues"], exclude=options["exclude"])
+            queues = chosen_queues(
+                settings,
+                only=options["queues"],
+                exclude=options["exclude"],
+                added=lambda: _added_queues(settings.database),
+            )
         except ConfigError as error:
             raise CommandError(str(error)) from error
-        if not queues:
-            known = ", ".join(sorted(settings.queues)) or "none"
+        except DatabaseProblem as error:
+            raise CommandError(f"Database {settings.database!r} cannot be used: {error}") from error
+        named = set(options["queues"]) - set(options["exclude"])
+        may_find_more = named or (
+            not options["queues"] and (settings.queue_layers.patterns or settings.dynamic_queues)
+        )
+        if not queues and not may_find_more:
+            known = ", ".join(sorted(settings.queue_names)) or "none"
             raise CommandError(f"No queue is left to work; the settings name {known}.")
         return queues
 
@@ -143,6 +157,7 @@ class Command(BaseCommand):
             return Client(
                 settings,
                 queues=queues,
+                choice=Choice(options["queues"], options["exclude"]),
                 can_lead=not options["no_lead"],
                 client_id=options["client_id"],
                 on_crash=crashed,
@@ -153,7 +168,7 @@ class Command(BaseCommand):
     def _run(self, client: Client, options: dict[str, Any], signals: StopSignals) -> int:
         self._start(client)
         try:
-            names = ", ".join(sorted(client.queues))
+            names = ", ".join(sorted(client.producers))
             self._say(f"{client.id} works {names} with {client.info.slots} slots.", options)
             self._wait(client, options, signals)
             if signals.received:
@@ -215,10 +230,20 @@ class Command(BaseCommand):
         client = self._client(settings, queues, options, signals)
         atexit.register(lambda: client.stop(timeout=0))
         self._start(client)
-        names = ", ".join(sorted(client.queues))
+        names = ", ".join(sorted(client.producers))
         self._say(f"{client.id} works {names}; restarting when code changes.", options)
         while not signals.wait(3600):
             pass
+
+
+def _added_queues(using: str) -> list[str]:
+    """Asked only for names that the settings do not know."""
+    try:
+        return [row.name for row in storage.for_caller(using).queue_row_list()]
+    finally:
+        if not connections[using].in_atomic_block:
+            # A supervisor keeps no connection.
+            connections[using].close()
 
 
 def _lacks_tables(using: str) -> bool:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import repeat
-from operator import itemgetter
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -29,8 +28,8 @@ from django_river.storage.base import (
     StoredState,
 )
 from django_river.storage.payloads import cancel_payload, insert_payload, queue_payload
-from django_river.storage.postgres.batches import BatchesDriver
 from django_river.storage.postgres.listener import PostgresListener
+from django_river.storage.postgres.queues import QueuesDriver
 from django_river.storage.postgres.session import PostgresSession
 from django_river.storage.sessions import DjangoSession
 from django_river.storage.statements import load
@@ -42,8 +41,6 @@ SQL = load("django_river.storage.postgres")
 COPY_FROM = 500
 #: Rows handed to COPY at once.
 COPY_ROWS = 1000
-#: Priority, when due, id.
-_BY_TURN = itemgetter(3, 9, 0)
 #: How often statements are tried that meet others: see :meth:`Driver._despite_races`.
 TRIES = 5
 
@@ -58,7 +55,7 @@ def open_listener(using: str) -> PostgresListener:
     return PostgresListener(using)
 
 
-class Driver(BatchesDriver):
+class Driver(QueuesDriver):
     """The contract in Postgres's words; what each statement does is said in the ``.sql`` files."""
 
     default_poll_interval = 1.0
@@ -221,8 +218,9 @@ class Driver(BatchesDriver):
             limit=limit,
             attempted_by_limit=ATTEMPTED_BY_LIMIT,
         )
-        rows.sort(key=_BY_TURN)
-        return [ClaimedJob._make(row[:-1]) for row in rows]
+        jobs = [ClaimedJob._make(row) for row in rows]
+        jobs.sort(key=lambda job: (job.priority, -job.waited, job.id))
+        return jobs
 
     def _insert_now(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
         params = _params(job)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 
 from django.db import OperationalError
 from psycopg.errors import QueryCanceled
@@ -35,14 +37,31 @@ class PostgresOverview(Overview):
         ((count,),) = self._run("job_estimate")
         return int(count) if count >= 0 else None
 
-    def queue_depths(self, names: Sequence[str]) -> dict[str, QueueDepth]:
+    def queue_depths(
+        self, names: Sequence[str], *, available_limit: int | None = None
+    ) -> dict[str, QueueDepth]:
         rows = self._run(
-            "queue_depths", names=list(names), available_limit=AVAILABLE_LIMIT, later_limit=LATER_LIMIT
+            "queue_depths",
+            names=list(names),
+            available_limit=available_limit or AVAILABLE_LIMIT,
+            later_limit=LATER_LIMIT,
         )
         return {
-            name: QueueDepth(name, available, running, later, is_exact, _not_below_zero(waiting))
-            for name, available, running, later, is_exact, waiting in rows
+            name: QueueDepth(
+                name,
+                available,
+                running,
+                scheduled + retryable,
+                bool(is_exact),
+                _not_below_zero(waiting),
+                scheduled,
+                retryable,
+            )
+            for name, available, running, _, is_exact, waiting, scheduled, retryable in rows
         }
+
+    def queue_minute_rows(self, since: timedelta) -> list[tuple[Any, ...]]:
+        return self._run("queue_minute_rows", since=since)
 
 
 def _not_below_zero(seconds: float | None) -> float | None:

@@ -12,9 +12,9 @@ SELECT reltuples::bigint FROM pg_class WHERE oid = 'river_job'::regclass;
 -- name: queue_depths
 -- The oldest job of a queue is the oldest of its four priorities: four probes of the fetch index.
 WITH due AS MATERIALIZED (
-    SELECT queue, count(*) AS count
+    SELECT queue, count(*) AS count, count(*) FILTER (WHERE state = 'retryable') AS retryable
     FROM (
-        SELECT queue
+        SELECT queue, state
         FROM river_job
         WHERE state IN ('retryable', 'scheduled')
         ORDER BY scheduled_at, id
@@ -50,7 +50,9 @@ SELECT asked.name,
             ORDER BY scheduled_at
             LIMIT 1
         ) AS head
-    ))::float8
+    ))::float8,
+    coalesce(due.count - due.retryable, 0),
+    coalesce(due.retryable, 0)
 FROM unnest(%(names)s::text[]) AS asked (name)
 LEFT JOIN running ON running.queue = asked.name
 LEFT JOIN due ON due.queue = asked.name;
@@ -61,3 +63,8 @@ SELECT current_setting('statement_timeout');
 -- name: time_limit_set
 -- For this transaction only.
 SELECT set_config('statement_timeout', %(limit)s, true);
+
+-- name: queue_minute_rows
+SELECT queue, completed, failed, waits::text, runs::text
+FROM django_river_queueminute
+WHERE minute > now() - %(since)s::interval;

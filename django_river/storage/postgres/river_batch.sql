@@ -45,7 +45,8 @@ WITH claimed AS (
     RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
         args::text, metadata::text, scheduled_at
 )
-SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
+SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata,
+    extract(epoch FROM statement_timestamp() - scheduled_at)::float8
 FROM claimed
 ORDER BY priority, scheduled_at, id;
 
@@ -88,7 +89,8 @@ WITH claimed AS (
     RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
         args::text, metadata::text, scheduled_at
 )
-SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
+SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata,
+    extract(epoch FROM statement_timestamp() - scheduled_at)::float8
 FROM claimed
 ORDER BY priority, scheduled_at, id;
 

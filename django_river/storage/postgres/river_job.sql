@@ -33,7 +33,8 @@ WITH claimed AS (
     RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
         args::text, metadata::text, scheduled_at
 )
-SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata
+SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata,
+    extract(epoch FROM statement_timestamp() - scheduled_at)::float8
 FROM claimed
 ORDER BY priority, scheduled_at, id;
 
@@ -60,7 +61,7 @@ WHERE id = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text,
-    extract(epoch FROM scheduled_at)::float8;
+    extract(epoch FROM statement_timestamp() - scheduled_at)::float8;
 
 -- name: job_queues
 -- From queue to queue along the fetch index: as long as the queues that have jobs are many, whatever the jobs are.

@@ -10,7 +10,7 @@ from typing import Any
 from django_river.storage.base import ATTEMPTED_BY_LIMIT, ClaimedJob, Demand
 from django_river.storage.batches import LOOK_AT, LeftOut, LivingClient, Wanted
 from django_river.storage.sqlite.leaders import LeadersDriver
-from django_river.storage.sqlite.moments import as_text
+from django_river.storage.sqlite.moments import as_moment, as_text
 from django_river.terms import Term
 
 
@@ -73,4 +73,10 @@ class BatchesDriver(LeadersDriver):
         rows = self._run(statement, attempted_by_limit=ATTEMPTED_BY_LIMIT, depth=LOOK_AT, **params)
         # RETURNING knows no order.
         rows.sort(key=lambda row: (row[3], row[9], row[0]))
-        return [ClaimedJob._make(row[:9]) for row in rows]
+        return [as_claimed(row) for row in rows]
+
+
+def as_claimed(row: tuple[Any, ...]) -> ClaimedJob:
+    """A job as a claim answers with it: the moment it was due comes last."""
+    *columns, scheduled_at = row
+    return ClaimedJob._make((*columns, (datetime.now(UTC) - as_moment(scheduled_at)).total_seconds()))

@@ -22,9 +22,10 @@ from django_river.storage.base import (
     QueueState,
     StoredState,
 )
-from django_river.storage.sqlite.batches import BatchesDriver
+from django_river.storage.sqlite.batches import as_claimed
 from django_river.storage.sqlite.moments import as_moment as _moment
 from django_river.storage.sqlite.moments import as_text as _text
+from django_river.storage.sqlite.queues import QueuesDriver
 from django_river.storage.sqlite.session import SqliteSession
 from django_river.storage.statements import load
 
@@ -42,7 +43,7 @@ def open_listener(using: str) -> None:
     """SQLite has no notifications: clients of one process wake one another, and all poll."""
 
 
-class Driver(BatchesDriver):
+class Driver(QueuesDriver):
     """The contract in SQLite's words; what each statement does is said in ``river.sql``."""
 
     default_poll_interval = 0.2
@@ -100,7 +101,7 @@ class Driver(BatchesDriver):
                 )
                 # RETURNING knows no order.
                 rows.sort(key=lambda row: (row[3], row[9], row[0]))
-                claimed += (ClaimedJob._make(row[:9]) for row in rows)
+                claimed += map(as_claimed, rows)
         return claimed
 
     def job_has_due(self, queues: Sequence[str], *, scheduled: bool = True) -> bool:

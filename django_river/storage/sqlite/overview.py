@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import OperationalError, connections
 
 from django_river.storage.overview import AVAILABLE_LIMIT, LATER_LIMIT, Overview, QueueDepth, TooSlow
+from django_river.storage.sqlite.moments import as_text
 from django_river.storage.statements import load
 
 #: SQLite asks whether to go on each time it has done so many of its instructions: about a millisecond's work.
@@ -42,17 +44,31 @@ class SqliteOverview(Overview):
     def job_estimate(self) -> int | None:
         return None
 
-    def queue_depths(self, names: Sequence[str]) -> dict[str, QueueDepth]:
+    def queue_depths(
+        self, names: Sequence[str], *, available_limit: int | None = None
+    ) -> dict[str, QueueDepth]:
         rows = self._run(
             "queue_depths",
             names=json.dumps(list(names)),
-            available_limit=AVAILABLE_LIMIT,
+            available_limit=available_limit or AVAILABLE_LIMIT,
             later_limit=LATER_LIMIT,
         )
         return {
-            name: QueueDepth(name, available, running, later, bool(is_exact), _seconds_since(oldest))
-            for name, available, running, later, is_exact, oldest in rows
+            name: QueueDepth(
+                name,
+                available,
+                running,
+                scheduled + retryable,
+                bool(is_exact),
+                _seconds_since(waiting),
+                scheduled,
+                retryable,
+            )
+            for name, available, running, _, is_exact, waiting, scheduled, retryable in rows
         }
+
+    def queue_minute_rows(self, since: timedelta) -> list[tuple[Any, ...]]:
+        return self._run("queue_minute_rows", since=as_text(datetime.now(UTC) - since))
 
 
 def _seconds_since(moment: str | None) -> float | None:

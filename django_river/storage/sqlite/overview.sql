@@ -8,9 +8,9 @@ GROUP BY 1;
 
 -- name: queue_depths
 WITH due AS MATERIALIZED (
-    SELECT queue, count(*) AS count
+    SELECT queue, count(*) AS count, sum(state = 'retryable') AS retryable
     FROM (
-        SELECT queue
+        SELECT queue, state
         FROM river_job
         WHERE state IN ('retryable', 'scheduled')
         ORDER BY scheduled_at, id
@@ -45,7 +45,12 @@ SELECT asked.value,
             WHERE state = 'available' AND queue = asked.value AND priority = level.priority
         ))
         FROM level
-    )
+    ),
+    coalesce(due.count - due.retryable, 0),
+    coalesce(due.retryable, 0)
 FROM json_each(:names) AS asked
 LEFT JOIN running ON running.queue = asked.value
 LEFT JOIN due ON due.queue = asked.value;
+
+-- name: queue_minute_rows
+SELECT queue, completed, failed, waits, runs FROM django_river_queueminute WHERE minute > :since;

@@ -1,0 +1,50 @@
+"""How long things took, as counts of spans that are about alike: small, and put together by adding."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+#: The shortest span that is told from none, in seconds; each place reaches a quarter further than the one before.
+SHORTEST = 0.001
+STEP = 1.25
+_LOG_STEP = math.log(STEP)
+LAST = 96
+
+Histogram = Counter[int]
+
+
+def place(seconds: float) -> int:
+    """Where a span is counted."""
+    if seconds <= SHORTEST:
+        return 0
+    return min(LAST, math.ceil(math.log(seconds / SHORTEST) / _LOG_STEP))
+
+
+def reach(place: int) -> float:
+    """The longest span that is counted there, in seconds."""
+    return SHORTEST * STEP**place
+
+
+def percentile(counts: Mapping[int, int], part: float) -> float | None:
+    """So large a part of all is not longer than this, which is at most a quarter too much; ``None`` without any."""
+    total = sum(counts.values())
+    if not total:
+        return None
+    seen = 0
+    for at in sorted(counts):
+        seen += counts[at]
+        if seen >= part * total:
+            return reach(at)
+    return reach(max(counts))
+
+
+def encoded(counts: Mapping[int, int]) -> dict[str, int]:
+    """For JSON."""
+    return {str(at): count for at, count in sorted(counts.items())}
+
+
+def decoded(raw: Mapping[str, int]) -> Histogram:
+    """From JSON."""
+    return Counter({int(at): count for at, count in raw.items()})

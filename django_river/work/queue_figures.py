@@ -1,0 +1,83 @@
+"""What this client sees of its queues: how many jobs ended how, how long they waited and ran, minute by minute.
+
+A worker thread only appends to a list; the keeper counts, and writes a row per queue that had something to tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from django_river.histogram import Histogram, place
+from django_river.storage.base import Storage
+from django_river.storage.queues import MinuteFigures
+
+#: No more than these are remembered until the keeper comes; beyond, the oldest are not counted.
+MOST_ENDS = 200_000
+
+
+class End(NamedTuple):
+    """How an attempt ended; spans in seconds."""
+
+    queue: str
+    has_failed: bool
+    waited: float
+    ran: float
+
+
+@dataclass(slots=True)
+class _Counts:
+    completed: int = 0
+    failed: int = 0
+    waits: Histogram = field(default_factory=Counter)
+    runs: Histogram = field(default_factory=Counter)
+
+    def add(self, end: End) -> None:
+        self.failed += end.has_failed
+        self.completed += not end.has_failed
+        self.waits[place(end.waited)] += 1
+        self.runs[place(end.ran)] += 1
+
+
+class QueueFigures:
+    """Counts of this minute, by queue."""
+
+    def __init__(self, client_id: str) -> None:
+        self.client_id = client_id
+        #: Appended to by any thread.
+        self.ends: deque[End] = deque(maxlen=MOST_ENDS)
+
+        # Written by the keeper: the minute of the database's clock, and what was seen in it.
+        self._minute: datetime | None = None
+        self._counts: dict[str, _Counts] = {}
+
+    def write(self, storage: Storage) -> int:
+        """Count what has ended, and write down the queues in which something has; how many queues."""
+        if not self.ends:
+            return 0
+        minute = storage.queue_minute()
+        if minute != self._minute:
+            self._minute, self._counts = minute, {}
+            storage.queue_minute_prune()
+        changed = self._count()
+        storage.queue_minute_put(minute, self.client_id, list(self._rows(changed)))
+        return len(changed)
+
+    def _count(self) -> set[str]:
+        changed = set()
+        for _ in range(len(self.ends)):
+            end = self.ends.popleft()
+            counts = self._counts.get(end.queue)
+            if counts is None:
+                counts = self._counts[end.queue] = _Counts()
+            counts.add(end)
+            changed.add(end.queue)
+        return changed
+
+    def _rows(self, queues: Iterable[str]) -> Iterable[MinuteFigures]:
+        for queue in sorted(queues):
+            counts = self._counts[queue]
+            yield MinuteFigures(queue, counts.completed, counts.failed, counts.waits, counts.runs)

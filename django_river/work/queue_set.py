@@ -1,0 +1,223 @@
+"""The queues of a client: a producer each, made, changed and retired as the settings and the rows say.
+
+Nothing is stopped to change a queue. The fetcher takes the new set between two claims; a producer that is retired
+claims no more, hands back what has not begun, and lets run what runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from django_river.conf import Config
+from django_river.queue_options import QueueConfig, matches, read
+from django_river.storage.base import Storage
+from django_river.storage.queues import QueueRow, Removal
+from django_river.work.autoscaler import Autoscaler
+from django_river.work.completer import Completer
+from django_river.work.fetcher import Fetcher
+from django_river.work.outcomes import INTERRUPTED
+from django_river.work.producer import Producer
+from django_river.work.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of all queues a process works: those that are named, or match, and are not left out."""
+
+    only: Collection[str] = ()
+    exclude: Collection[str] = ()
+
+    def takes(self, name: str) -> bool:
+        """Whether it works a queue, if its labels allow it."""
+        return (not self.only or matches(name, self.only)) and not matches(name, self.exclude)
+
+
+class QueueSet:
+    """All producers of one client. Written in the keeper's thread; pauses also come from the notifier's."""
+
+    def __init__(self, *, config: Config, queues: Mapping[str, QueueConfig], choice: Choice) -> None:
+        self.config = config
+        #: Of the settings, as they were chosen.
+        self.named = queues
+        self.choice = choice
+        #: By name; replaced as a whole, so that whoever goes through it is not disturbed.
+        self.producers: Mapping[str, Producer] = {
+            name: Producer(name, config=options)
+            for name, options in queues.items()
+            if options.is_for(config.labels)
+        }
+        #: Set by the client, which builds them after us.
+        self.fetcher: Fetcher
+        self.workers: Workers
+        self.completer: Completer
+        #: Called with a leader-bound producer that has come while we may be leading.
+        self.on_leader_bound: Callable[[Producer], None] = lambda producer: None
+
+        self._rows: dict[str, QueueRow] = {}
+        self._digest = ""
+        # What holds by the version of the row.
+        self._configs: dict[str, tuple[str, QueueConfig]] = {}
+        # Those that match a pattern of the settings, and have been seen to have jobs.
+        self._found: set[str] = set()
+        self._retired: list[Producer] = []
+        self._scalers: dict[str, Autoscaler] = {}
+        # What we have last said of ourselves.
+        self._said = ""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs the client works at once."""
+        return self.config.slots_for({name: producer.config for name, producer in self.producers.items()})
+
+    @property
+    def leader_bound(self) -> Sequence[Producer]:
+        """The producers that only the leader works, those included that are retired and still run jobs."""
+        everyone = [*self.producers.values(), *self._retired]
+        return [producer for producer in everyone if producer.is_leader_bound]
+
+    def look(self, storage: Storage) -> set[str]:
+        """Read the rows if any has changed, and go by them; the queues that have come or gone."""
+        digest = storage.queue_row_digest()
+        if digest == self._digest:
+            return set()
+        self._rows = {row.name: row for row in storage.queue_row_list()}
+        has_changed = self._apply()
+        self._digest = digest
+        return has_changed
+
+    def find(self, names: Collection[str]) -> set[str]:
+        """Queues that have jobs: those that match a pattern of the settings are worked from now on."""
+        layers = self.config.queue_layers
+        new = {
+            name
+            for name in names
+            if name not in self.producers and name not in self._rows and layers.has_pattern_for(name)
+        }
+        if not new - self._found:
+            return set()
+        self._found |= new
+        return self._apply()
+
+    def set_paused(self, name: str, *, is_paused: bool) -> None:
+        """Stop or resume claiming from a queue; what has not begun is handed back."""
+        producer = self.producers.get(name)
+        if producer is None or producer.is_paused == is_paused:
+            return
+        producer.is_paused = is_paused
+        if is_paused:
+            self._hand_back(producer)
+        else:
+            self.fetcher.hint([name])
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether any queue moves its number of workers by itself."""
+        return any(producer.config.autoscale is not None for producer in self.producers.values())
+
+    def scale(self, storage: Storage, *, now: float) -> None:
+        """Let queues have as many workers as what waits asks for; ``now`` is monotonic."""
+        scaled = {name: one for name, one in self.producers.items() if one.config.autoscale is not None}
+        for name, available, waiting_seconds in storage.queue_backlogs(list(scaled)):
+            producer = scaled[name]
+            rule = producer.config.autoscale
+            scaler = self._scalers.get(name)
+            if rule is None:
+                continue
+            if scaler is None or scaler.rule != rule:
+                scaler = self._scalers[name] = Autoscaler(rule, workers=producer.max_workers)
+            workers = scaler.decide(
+                now, running=producer.running, available=available, waiting_seconds=waiting_seconds
+            )
+            if workers != producer.max_workers:
+                logger.info("queue %s has %d workers from now on", name, workers)
+                producer.resize(workers)
+                self.fetcher.hint([name])
+
+    def say(self, storage: Storage, client_id: str) -> None:
+        """Write down what we work and by which rows, if that has changed."""
+        applied = {
+            name: {"slots": producer.max_workers, "version": self._version(name)}
+            for name, producer in sorted(self.producers.items())
+        }
+        said = json.dumps(applied)
+        if said != self._said:
+            storage.queue_apply(client_id, said)
+            self._said = said
+
+    def _version(self, name: str) -> str:
+        row = self._rows.get(name)
+        return "" if row is None else row.version
+
+    def _apply(self) -> set[str]:
+        """Make the set what it should be; the queues that have come or gone."""
+        wanted = self._wanted()
+        producers = {}
+        for name, config in wanted.items():
+            producer = self.producers.get(name)
+            if producer is None:
+                producer = Producer(name, config=config)
+                logger.debug("queue %s is worked from now on", name)
+            elif producer.config != config:
+                producer.apply(config)
+                producer.may_have_work = True
+            row = self._rows.get(name)
+            producer.is_retired = row is not None and bool(row.removal) and row.removal != Removal.DRAIN
+            if producer.is_retired:
+                self._hand_back(producer)
+            producers[name] = producer
+        before, self.producers = self.producers, producers
+        self._retire([producer for name, producer in before.items() if name not in producers])
+        self._tell()
+        return set(before.keys() ^ producers.keys())
+
+    def _wanted(self) -> dict[str, QueueConfig]:
+        names = {*self.named, *self._rows, *self._found}
+        wanted = {}
+        for name in sorted(names):
+            row = self._rows.get(name)
+            if row is not None and row.is_removed:
+                continue
+            config = self._config(name, row)
+            if (name in self.named or self.choice.takes(name)) and config.is_for(self.config.labels):
+                wanted[name] = config
+        return wanted
+
+    def _config(self, name: str, row: QueueRow | None) -> QueueConfig:
+        version = "" if row is None else row.version
+        known = self._configs.get(name)
+        if known is None or known[0] != version:
+            known = self._configs[name] = version, self._made(name, row)
+        return known[1]
+
+    def _made(self, name: str, row: QueueRow | None) -> QueueConfig:
+        said = {} if row is None else read(json.loads(row.settings))
+        own = self.named.get(name)
+        return self.config.queue(name, said) if own is None else replace(own, **said)
+
+    def _retire(self, producers: Sequence[Producer]) -> None:
+        for producer in producers:
+            logger.debug("queue %s is worked no more", producer.name)
+            producer.is_retired = True
+            self._hand_back(producer)
+        self._retired = [producer for producer in (*self._retired, *producers) if producer.load]
+
+    def _hand_back(self, producer: Producer) -> None:
+        for attempt in producer.take_waiting():
+            self.workers.settle(attempt, INTERRUPTED)
+
+    def _tell(self) -> None:
+        slots = self.slots
+        self.workers.resize(slots)
+        self.completer.makes_room_in = frozenset(
+            name
+            for name, producer in self.producers.items()
+            if producer.config.global_max_workers is not None
+        )
+        for producer in self.leader_bound:
+            self.on_leader_bound(producer)
+        self.fetcher.adopt(self.producers, slots=slots)
