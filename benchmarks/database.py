@@ -128,6 +128,11 @@ def last_id(using: str = "default") -> int:
     return Job.objects.using(using).order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
+def available(queue: str) -> int:
+    """Jobs that wait in a queue."""
+    return Job.objects.filter(queue=queue, state="available").count()
+
+
 def worked_per_second(count: int, *, after: int = 0, using: str = "default") -> float:
     """From the rows themselves: first claim to last result, by the database's clock."""
     with connections[using].cursor() as cursor:

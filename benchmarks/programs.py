@@ -7,6 +7,7 @@
 ``fill``      enqueue no-op jobs
 ``notes``     enqueue jobs that batches gather, and single ones between them, at a steady rate
 ``statements``  work until nothing is due; how many statements that took
+``change``    say something of queues, again and again
 ``rate``      how many jobs a second were completed of those with the first ids
 """
 
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--queue", default="default")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
     django.setup()
     options = parser.parse_args()
@@ -45,10 +47,11 @@ def probe(options: argparse.Namespace) -> list[tuple[float, float]]:
     from benchmarks.peers.protocol import pauses
 
     moments = []
+    request = jobs.mark.using(queue=options.queue)
     for number, pause in enumerate(pauses(options.count, options.pause)):
         time.sleep(pause)
         began = time.monotonic()
-        jobs.mark.enqueue(number)
+        request.enqueue(number)
         moments.append((began, time.monotonic()))
     return moments
 
@@ -160,8 +163,31 @@ def statements(options: argparse.Namespace) -> int:
     return next(count)
 
 
+def change(options: argparse.Namespace) -> int:
+    """Say something of one of ``--count`` queues every ``--pause`` seconds, until standard input ends; how often."""
+    from django_river import queues
+
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    made, last = 0, f"queue-{options.count - 1}"
+    while not over.wait(options.pause):
+        name, what = f"queue-{random.randrange(options.count)}", random.randrange(4)
+        if what == 0:
+            queues.update(name, max_workers=random.randrange(1, 20))
+        elif what == 1:
+            queues.pause(name)
+            queues.resume(name)
+        elif what == 2:
+            queues.add(f"new-{made}", max_workers=random.randrange(1, 20))
+        elif name != last:
+            queues.remove(name, jobs="move", to=last)
+            queues.add(name)
+        made += 1
+    return made
+
+
 VERBS: dict[str, Any] = {
-    verb.__name__: verb for verb in (probe, schedule, load, orm, fill, notes, statements, rate)
+    verb.__name__: verb for verb in (probe, schedule, load, orm, fill, notes, statements, change, rate)
 }
 
 if __name__ == "__main__":

@@ -31,3 +31,5 @@ DJANGO_RIVER = {
     "DYNAMIC_QUEUES": True,
     "PERIODIC": json.loads(os.environ.get("BENCHMARK_PERIODIC", "[]")),
 }
+# What one scenario wants otherwise.
+DJANGO_RIVER |= json.loads(os.environ.get("BENCHMARK_RIVER", "{}"))

@@ -4,6 +4,7 @@ from benchmarks.plan import Scenario
 from benchmarks.scenarios import (
     batches,
     burn_down,
+    changing_queues,
     cleaning,
     enqueuing,
     failover,
@@ -30,6 +31,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *idle.SCENARIOS,
     *periodic.SCENARIOS,
     *many_queues.SCENARIOS,
+    *changing_queues.SCENARIOS,
     *failover.SCENARIOS,
     *live_digest.SCENARIOS,
     *old_age.SCENARIOS,

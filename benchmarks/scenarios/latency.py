@@ -78,7 +78,7 @@ def _idle(
         with serving(marks):
             _wait_for_marks(marks, probe)
             returned = probe(WARM_UP + count)
-            began = _read(marks, WARM_UP + count)
+            began = read_marks(marks, WARM_UP + count)
     return latencies([began[number][0] - returned[number] for number in range(WARM_UP, WARM_UP + count)])
 
 
@@ -95,11 +95,11 @@ def _probe(count: int) -> list[float]:
 def _wait_for_marks(marks: Path, probe: Callable[[int], object]) -> None:
     """The worker is up when it has worked one; those marks are forgotten."""
     probe(1)
-    _read(marks, 1)
+    read_marks(marks, 1)
     marks.write_text("")
 
 
-def _read(marks: Path, count: int) -> Marks:
+def read_marks(marks: Path, count: int) -> Marks:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         lines = marks.read_text().splitlines() if marks.exists() else []
@@ -117,7 +117,7 @@ def _planned(count: int) -> dict[str, float]:
             _wait_for_marks(marks, _probe)
             command = processes.program("schedule", count=count, pause=PAUSE)
             moments = processes.answer(processes.run(command, processes.environ_with()))
-            began = _read(marks, count)
+            began = read_marks(marks, count)
     return latencies([began[number][1] - moment for number, moment in enumerate(moments)])
 
 
@@ -129,10 +129,10 @@ def _half_load(count: int) -> dict[str, float]:
             load = processes.program("load", count=LOAD, pause=0.01)
             with processes.running(load, processes.environ_with()) as loading:
                 _probe(WARM_UP)
-                _read(marks, WARM_UP)
+                read_marks(marks, WARM_UP)
                 marks.write_text("")
                 returned = _probe(count)
-                began = _read(marks, count)
+                began = read_marks(marks, count)
                 rate = processes.answer(loading.communicate("")[0])
     figures = latencies([began[number][0] - moment for number, moment in enumerate(returned)])
     return {**figures, "jobs/s meanwhile": rate}

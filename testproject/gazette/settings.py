@@ -83,6 +83,8 @@ DATABASES = {"default": _database()}
 DJANGO_RIVER = {
     "QUEUES": {
         "ingest": {"MAX_WORKERS": 4},
+        # Each publisher has a queue of its own, added when its first document comes: see library/publishers.py.
+        "publisher-*": {"MAX_WORKERS": 2},
         "index": {"MAX_WORKERS": 2},
         "links": {"MAX_WORKERS": 10},
         "emails": {"MAX_WORKERS": 2},

@@ -36,6 +36,7 @@ from django_river import (
 from django_river.models import Job
 from library import catalogue
 from library.models import Document, Link, WordCount
+from library.publishers import open_queue
 from library.reading import Format, LinkKind, count_words, decode, find_links, find_title, web_problem
 from library.related import related_documents
 
@@ -209,6 +210,7 @@ def request_ingestion(document: Document) -> Job:
     If a job about it waits already, for its next attempt say, that one goes ahead instead of a second one.
     """
     stored = ingest.using(
+        queue=open_queue(document.distribution),
         priority=LAST if document.distribution else FIRST,
         pending=not document.is_approved,
     ).enqueue(document.pk)

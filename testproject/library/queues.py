@@ -36,7 +36,7 @@ _COLUMNS = {
 
 def queue_figures() -> list[QueueFigures]:
     """The queues of the settings, and others that hold jobs, counted by two queries."""
-    queues = {name: QueueFigures(name) for name in settings.DJANGO_RIVER["QUEUES"]}
+    queues = {name: QueueFigures(name) for name in settings.DJANGO_RIVER["QUEUES"] if "*" not in name}
     for name, state, count in (
         Job.objects.open().order_by().values_list("queue", "state").annotate(Count("id"))
     ):
