@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 
 #: The shortest span that is told from none, in seconds; each place reaches a quarter further than the one before.
 SHORTEST = 0.001
 STEP = 1.25
-_LOG_STEP = math.log(STEP)
 LAST = 96
+_REACHES = [SHORTEST * STEP**place for place in range(LAST)]
 
 Histogram = Counter[int]
 
 
 def place(seconds: float) -> int:
     """Where a span is counted."""
-    if seconds <= SHORTEST:
-        return 0
-    return min(LAST, math.ceil(math.log(seconds / SHORTEST) / _LOG_STEP))
+    return bisect_left(_REACHES, seconds)
 
 
 def reach(place: int) -> float:

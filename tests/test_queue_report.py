@@ -20,7 +20,7 @@ from django_river.management import watching
 from django_river.models import QueueMinute
 from django_river.queue_report import report
 from django_river.storage.queues import MinuteFigures
-from django_river.work.queue_figures import End, QueueFigures
+from django_river.work.queue_figures import QueueFigures
 from tests.factories import ClientFactory, JobFactory, QueueFactory
 
 
@@ -53,7 +53,7 @@ class TestWriting:
 
     def test_counts_what_has_ended(self, store):
         figures = QueueFigures("me")
-        figures.ends.extend([End("a", False, 0.5, 2.0), End("a", True, 0.5, 2.0), End("b", False, 0.0, 0.0)])
+        figures.ends.extend([("a", False, 0.5, 2.0), ("a", True, 0.5, 2.0), ("b", False, 0.0, 0.0)])
 
         assert figures.write(store) == 2
         a, b = QueueMinute.objects.order_by("queue")
@@ -66,7 +66,7 @@ class TestWriting:
         monkeypatch.setattr(type(store), "queue_minute", lambda self: minute)
         figures = QueueFigures("me")
         for _ in range(3):
-            figures.ends.append(End("a", False, 0.5, 2.0))
+            figures.ends.append(("a", False, 0.5, 2.0))
             figures.write(store)
 
         assert QueueMinute.objects.get().completed == 3
@@ -76,7 +76,7 @@ class TestWriting:
         figures = QueueFigures("me")
         for at in (minute - timedelta(hours=2), minute):
             monkeypatch.setattr(type(store), "queue_minute", lambda self, at=at: at)
-            figures.ends.append(End("a", False, 0.5, 2.0))
+            figures.ends.append(("a", False, 0.5, 2.0))
             figures.write(store)
 
         assert QueueMinute.objects.get().completed == 1

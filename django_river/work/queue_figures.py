@@ -9,7 +9,6 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 from django_river.histogram import Histogram, place
 from django_river.storage.base import Storage
@@ -19,13 +18,9 @@ from django_river.storage.queues import MinuteFigures
 MOST_ENDS = 200_000
 
 
-class End(NamedTuple):
-    """How an attempt ended; spans in seconds."""
-
-    queue: str
-    has_failed: bool
-    waited: float
-    ran: float
+#: How an attempt ended: its queue, whether it failed, and how long it waited and ran, in seconds. A plain tuple, for
+#: there is one for every job.
+End = tuple[str, bool, float, float]
 
 
 @dataclass(slots=True)
@@ -34,12 +29,6 @@ class _Counts:
     failed: int = 0
     waits: Histogram = field(default_factory=Counter)
     runs: Histogram = field(default_factory=Counter)
-
-    def add(self, end: End) -> None:
-        self.failed += end.has_failed
-        self.completed += not end.has_failed
-        self.waits[place(end.waited)] += 1
-        self.runs[place(end.ran)] += 1
 
 
 class QueueFigures:
@@ -69,12 +58,17 @@ class QueueFigures:
     def _count(self) -> set[str]:
         changed = set()
         for _ in range(len(self.ends)):
-            end = self.ends.popleft()
-            counts = self._counts.get(end.queue)
+            queue, has_failed, waited, ran = self.ends.popleft()
+            counts = self._counts.get(queue)
             if counts is None:
-                counts = self._counts[end.queue] = _Counts()
-            counts.add(end)
-            changed.add(end.queue)
+                counts = self._counts[queue] = _Counts()
+            if has_failed:
+                counts.failed += 1
+            else:
+                counts.completed += 1
+            counts.waits[place(waited)] += 1
+            counts.runs[place(ran)] += 1
+            changed.add(queue)
         return changed
 
     def _rows(self, queues: Iterable[str]) -> Iterable[MinuteFigures]:

@@ -21,7 +21,7 @@ from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
 from django_river.work.outcomes import INTERRUPTED, Outcome
 from django_river.work.producer import Producer
-from django_river.work.queue_figures import End, QueueFigures
+from django_river.work.queue_figures import QueueFigures
 from django_river.work.threads import WorkerThreads, stack_of
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Workers:
             return
         job = attempt.job
         ran = time.monotonic() - attempt.began
-        self.figures.ends.append(End(job.queue, outcome.error is not None, job.waited, ran))
+        self.figures.ends.append((job.queue, outcome.error is not None, job.waited, ran))
 
     def finished(self, attempt: Attempt) -> Attempt | None:
         """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""
