@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
-from benchmarks import database, jobs, ours, processes
+from benchmarks import database, jobs, processes
 from benchmarks.figures import latencies
 from benchmarks.plan import Contestant, Demand, Options, Plan, Scenario
 from benchmarks.scenarios.latency import WARM_UP, read_marks
@@ -138,16 +138,17 @@ def _adding() -> dict[str, float]:
 
 def _changing(count: int, *, is_quiet: bool) -> dict[str, float]:
     QueueRow.objects.all().delete()
+    database.empty()
+    before = database.fill(count, database.noop_in(QUEUES))
     command = processes.program("change", count=QUEUES, pause=0.02)
     try:
         if is_quiet:
-            return ours.burn_down(count, database.noop_in(QUEUES), queues=QUEUES)
-        database.empty()
-        before = database.fill(count, database.noop_in(QUEUES))
+            processes.burst(queues=QUEUES)
+            return {"jobs/s": database.worked_per_second(count, after=before)}
         with processes.running(command, processes.environ_with(queues=QUEUES)) as changes:
-            figures = ours.work(count, after=before, queues=QUEUES)
+            processes.burst(queues=QUEUES)
             made = processes.answer(changes.communicate("")[0])
-        return {**figures, "changes": made}
+        return {"jobs/s": database.worked_per_second(count, after=before), "changes": made}
     finally:
         QueueRow.objects.all().delete()
 
