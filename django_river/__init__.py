@@ -8,10 +8,12 @@ from django_river.exceptions import (
     JobCancel,
     JobDiscard,
     JobInterrupted,
+    JobProcessDied,
     JobSnooze,
     JobTimeout,
     RegistryMismatch,
     RiverError,
+    StepError,
     UnknownPeriodicJob,
     UnknownQueue,
 )
@@ -46,6 +48,8 @@ __all__ = [
     "JobInterrupted",
     "JobSnooze",
     "JobTimeout",
+    # What else an attempt may fail with
+    "JobProcessDied",
     # Retry policies
     "DefaultRetry",
     "ExponentialRetry",
@@ -60,5 +64,6 @@ __all__ = [
     "RegistryMismatch",
     "RiverError",
     "UnknownPeriodicJob",
+    "StepError",
     "UnknownQueue",
 ]

@@ -48,18 +48,18 @@ from django_river.work.keeper import Keeper
 from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
+from django_river.work.watch import Watch
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
 
 #: No statement of the worker's own may take longer than this, in seconds.
 STATEMENT_TIMEOUT = 10.0
-#: How often queue states and cancels are polled, in seconds: with notifications arriving, and without.
+#: How often queue states are polled, in seconds: with notifications arriving, and without.
 RECONCILE_LISTENING = 10.0
 RECONCILE_POLLING = 2.0
 #: Queue rows say that somebody works the queue.
 TOUCH_SECONDS = 600.0
-OVERDUE_SECONDS = 0.5
 #: What is left for storing results when the deadline has passed.
 FLUSH_TIMEOUT = 10.0
 
@@ -148,6 +148,7 @@ class Client:
             on_change=self._standing_changed,
             is_listening=lambda: self._is_listening,
         )
+        self.watch = Watch(storage=self.keeper.storage, attempts=self.attempts, workers=self.workers)
         self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
             producers=[producer for producer in self.producers.values() if producer.is_leader_bound],
@@ -309,7 +310,7 @@ class Client:
             return None
         ears = Ears(
             on_insert=lambda queue: self.fetcher.hint([queue]),
-            on_cancel=self._cancel,
+            on_cancel=self.watch.cancel,
             on_pause=self._pause,
             on_leadership=self._leadership_changed,
             on_connect=self._reconcile_now,
@@ -323,7 +324,8 @@ class Client:
         self.keeper.add("registration", self.registration.look)
         self.keeper.add("touch queues", self._touch_queues)
         self.keeper.add("reconcile", self._reconcile)
-        self.keeper.add("give up overdue", self._give_up_overdue)
+        self.keeper.add("look after jobs", self.watch.look)
+        self.keeper.add("poll cancels", self.watch.poll_cancels)
         self.keeper.add("stand in", self.stand_in.attempt)
         if self.fetcher.gatherer is not None:
             self.keeper.add("look for others", self._look_for_others)
@@ -344,13 +346,9 @@ class Client:
         return TOUCH_SECONDS
 
     def _reconcile(self) -> float:
-        """Find what notifications would have said: pauses, and cancels of what runs here."""
+        """Find what notifications would have said of our queues."""
         for queue in self.keeper.storage.queue_list(sorted(self.queues)):
             self._set_paused(queue.name, is_paused=queue.is_paused)
-        claimed = self.attempts.ids()
-        if claimed:
-            for job_id in self.keeper.storage.job_cancel_asked(claimed):
-                self._cancel(job_id)
         return RECONCILE_LISTENING if self._is_listening else RECONCILE_POLLING
 
     @property
@@ -363,19 +361,10 @@ class Client:
         self.homes.refresh(self.keeper.storage.client_list_living(timedelta(seconds=alive_for)))
         return self.config.heartbeat_interval
 
-    def _give_up_overdue(self) -> float:
-        self.workers.give_up_overdue()
-        return OVERDUE_SECONDS
-
     def _reconcile_now(self) -> None:
         self.fetcher.hint(())
         # The others are to know of our session.
-        self.keeper.hurry("reconcile", "heartbeat", "registration")
-
-    def _cancel(self, job_id: int) -> None:
-        attempt = self.attempts.get(job_id)
-        if attempt is not None:
-            attempt.cancel(CancelReason.CANCEL)
+        self.keeper.hurry("reconcile", "poll cancels", "heartbeat", "registration")
 
     def _pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
         for name in self.producers if queue == "*" else (queue,):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import time, timedelta
+from datetime import time
 from functools import lru_cache
 from importlib import metadata
 from typing import Any
@@ -16,57 +15,27 @@ from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
+from django_river.long_job_options import ISOLATION_OPTIONS, IsolationConfig, isolation, problems_in
 from django_river.names import queue_problem
+from django_river.option import Option, Problem
+from django_river.option import did_you_mean as _did_you_mean
+from django_river.option import is_bool as _is_bool
+from django_river.option import is_int as _is_int
+from django_river.option import is_labels as _is_labels
+from django_river.option import is_seconds as _is_seconds
+from django_river.option import optional as _optional
+from django_river.option import seconds as _seconds
 
 SETTING = "DJANGO_RIVER"
 #: Where a build may say which release it is, for projects whose settings do not.
 RELEASE_VARIABLE = "DJANGO_RIVER_RELEASE"
 REFUSE, FOLLOW = "refuse", "follow"
 MAX_WORKERS_LIMIT = 10_000
-#: No span is longer than ten years: beyond that a moment may not exist.
-MAX_SECONDS = 315_360_000
 #: Slots of a client, unless ``CONCURRENCY`` or one queue's ``MAX_WORKERS`` says more.
 DEFAULT_SLOTS = 100
 #: A retention that never ends.
 KEEP = -1.0
 DAY = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One key of ``DJANGO_RIVER``: its default, what it takes in words, and the check of a value."""
-
-    name: str
-    default: Any
-    takes: str
-    accepts: Callable[[Any], bool]
-    meaning: str
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with the settings, as a system check reports it."""
-
-    id: str
-    text: str
-    hint: str
-
-
-def _is_int(low: int, high: int | None = None) -> Callable[[Any], bool]:
-    return lambda value: (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= low
-        and (high is None or value <= high)
-    )
-
-
-def _is_seconds(value: Any, *, zero: bool = False) -> bool:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return (value >= 0 if zero else value > 0) and value <= MAX_SECONDS
 
 
 def _is_retention(value: Any) -> bool:
@@ -75,20 +44,6 @@ def _is_retention(value: Any) -> bool:
 
 def _is_time_of_day(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value) is not None
-
-
-def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or accepts(value)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_labels(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(part, str) and part for item in value.items() for part in item
-    )
 
 
 OPTIONS = (
@@ -195,6 +150,10 @@ OPTIONS = (
         "What a worker does whose periodic jobs are not those in force, and whose release is not newer: refuse to "
         "start, or work jobs and never lead.",
     ),
+    Option(
+        "ISOLATION", {}, "a dict of options of isolated jobs", lambda v: isinstance(v, Mapping),
+        "How many processes run isolated jobs, and how much memory each may use.",
+    ),
 )  # fmt: skip
 
 QUEUE_OPTIONS = (
@@ -292,6 +251,7 @@ class Config:
     #: Empty if nobody says.
     release: str = ""
     on_mismatch: str = REFUSE
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
 
     @property
     def slots(self) -> int:
@@ -337,6 +297,8 @@ def problems(raw: object) -> list[Problem]:
     election = raw.get("LEADER_ELECTION", {})
     if isinstance(election, Mapping):
         found += _election_problems(election)
+    if isinstance(raw.get("ISOLATION"), Mapping):
+        found += problems_in(raw["ISOLATION"], ISOLATION_OPTIONS, where=f"{SETTING}['ISOLATION']")
     return found + (list(_combination_problems(raw)) if not found else [])
 
 
@@ -355,6 +317,7 @@ def config() -> Config:
     values["leader_election"] = LeaderElectionConfig(**_ready(values["leader_election"]))
     values["periodic"] = tuple(values["periodic"])
     values["release"] = values["release"] or os.environ.get(RELEASE_VARIABLE) or _project_version()
+    values["isolation"] = isolation(values["isolation"])
     return Config(**values)
 
 
@@ -376,10 +339,6 @@ def _project_version() -> str:
         return metadata.version(package) if package else ""
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _seconds(value: float | timedelta) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
 def _option_problems(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
@@ -439,11 +398,6 @@ def _combination_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
             f"{SETTING}['RESCUE_AFTER'] ({rescue:g} s) must be longer than JOB_TIMEOUT ({timeout:g} s).",
             "Jobs of other River clients would be rescued while they may still run.",
         )
-
-
-def _did_you_mean(key: object, known: Mapping[str, Option]) -> str:
-    close = difflib.get_close_matches(str(key).upper(), known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(sorted(known))}."
 
 
 def _forget(*, setting: str, **_: object) -> None:

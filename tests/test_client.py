@@ -521,7 +521,7 @@ class TestCancel:
         assert not Run.objects.filter(job_id=waiting.pk).exists()
 
     def test_of_a_job_that_is_not_ours_is_passed_over(self, run):
-        run()._cancel(12345)
+        run().watch.cancel(12345)
 
 
 class TestLeadership:

@@ -21,6 +21,7 @@ from django_river.conf import (
     problems,
 )
 from django_river.exceptions import ConfigError
+from django_river.long_job_options import ISOLATION_OPTIONS, IsolationConfig
 
 SPANS = {option.name for option in OPTIONS if option.takes.startswith("seconds")}
 BAD_VALUES = {
@@ -41,6 +42,7 @@ BAD_VALUES = {
     "RESCUE_AFTER": [0, None],
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
+    "ISOLATION": [None, 4, "process"],
     "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],
     "COMPLETED_RETENTION": [-2, -0.5, None, timedelta(seconds=-2), True, "1 day"],
     "CANCELLED_RETENTION": [-2, float("inf")],
@@ -73,6 +75,7 @@ BAD_ELECTION_VALUES = {
     "MINIMUM_TERM": [-1, None],
     "POLICY": ["Policy", 1],
 }
+BAD_ISOLATION_VALUES = {"PROCESSES": [0, "many", 1001], "MEMORY": [0, "1 GB", 1 << 20]}
 
 
 def cases(values):
@@ -152,6 +155,19 @@ class TestProblems:
     def test_has_a_bad_value_for_each_option_of_the_election(self):
         assert {option.name for option in ELECTION_OPTIONS} == BAD_ELECTION_VALUES.keys()
 
+    @pytest.mark.parametrize(("name", "value"), cases(BAD_ISOLATION_VALUES))
+    def test_looks_into_the_options_of_isolation(self, name, value):
+        option = next(option for option in ISOLATION_OPTIONS if option.name == name)
+
+        text = f"DJANGO_RIVER['ISOLATION'][{name!r}] must be {option.takes}, not {value!r}."
+        assert problems({"ISOLATION": {name: value}}) == [Problem("E003", text, option.meaning)]
+
+    def test_names_the_closest_key_for_an_unknown_one_of_isolation(self):
+        (problem,) = problems({"ISOLATION": {"PROCESS": 4}})
+
+        assert problem.text == "DJANGO_RIVER['ISOLATION'] has an unknown key 'PROCESS'."
+        assert problem.hint == "Did you mean 'PROCESSES'?"
+
     def test_names_the_closest_key_for_an_unknown_one_of_the_election(self):
         (problem,) = problems({"LEADER_ELECTION": {"CANDIDAT": False}})
 
@@ -224,6 +240,9 @@ class TestConfig:
     def test_has_a_field_for_every_option(self):
         assert {field.name.upper() for field in fields(Config)} == {option.name for option in OPTIONS}
         assert {field.name.upper() for field in fields(QueueConfig)} == {o.name for o in QUEUE_OPTIONS}
+        assert {field.name.upper() for field in fields(IsolationConfig)} == {
+            o.name for o in ISOLATION_OPTIONS
+        }
         assert {field.name.upper() for field in fields(LeaderElectionConfig)} == {
             option.name for option in ELECTION_OPTIONS
         }
@@ -264,6 +283,11 @@ class TestConfig:
         assert config().retentions("completed") == {None: 86_400.0, "logs": 60.0, "audit": KEEP}
         assert config().retentions("cancelled") == {None: 86_400.0}
         assert config().retentions("discarded") == {None: 2_592_000.0}
+
+    def test_fills_in_the_options_of_isolation(self, settings):
+        settings.DJANGO_RIVER = {"ISOLATION": {"MEMORY": 1 << 30}}
+
+        assert config().isolation == IsolationConfig(processes=4, memory=1 << 30)
 
     def test_is_read_once(self):
         assert config() is config()

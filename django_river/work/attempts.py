@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,17 @@ class Attempt:
     Exactly one party settles it: the thread that ran it, the watch over stuck attempts, or the shutdown.
     """
 
-    __slots__ = ("_token", "cancel_reason", "context", "deadline", "job", "producer", "task", "thread")
+    __slots__ = (
+        "_token",
+        "cancel_reason",
+        "context",
+        "deadline",
+        "job",
+        "producer",
+        "stopper",
+        "task",
+        "thread",
+    )
 
     #: The call that this attempt is worked in, if it is not one by itself.
     call: Attempt | None = None
@@ -36,6 +46,8 @@ class Attempt:
         self.deadline: float | None = None
         self.thread: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
+        # Called when it is to stop, where that takes more than to say so.
+        self.stopper: Callable[[CancelReason], None] | None = None
         # Written by whoever wants it to stop, read by the executor when the attempt begins.
         self.cancel_reason: CancelReason | None = None
         self._token = threading.Lock()
@@ -62,13 +74,15 @@ class Attempt:
             return
         # Before we look for the context: the executor makes it, and then looks for the reason.
         self.cancel_reason = reason
-        context, task = self.context, self.task
+        context, task, stopper = self.context, self.task, self.stopper
         if context is not None:
             context.cancel(reason)
         if task is not None:
             # A loop that is closed has ended its tasks.
             with suppress(RuntimeError):
                 task.get_loop().call_soon_threadsafe(task.cancel)
+        if stopper is not None:
+            stopper(reason)
 
 
 class Attempts:

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import logging
 import threading
-import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from django_river.work.outcomes import INTERRUPTED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
     from django_river.work.executor import Executor
+    from django_river.work.isolation import Deadlines
     from django_river.work.producer import Producer
 
 logger = logging.getLogger(__name__)
@@ -148,24 +148,25 @@ class BatchExecutor:
         """What to work; ``None`` if no member can run. Those that cannot are settled here."""
         definition = self.executor.registry.get(call.job.kind)
         assert definition is not None
-        timeout = self.executor.timeout(definition)
-        call.deadline = None if timeout is None else time.monotonic() + timeout
-        call.context = self.executor.context_of(call)
-        items = [self._item(call, member, definition) for member in call.members]
+        deadlines = self.executor.deadlines(definition)
+        context = self.executor.begin(call, deadlines)
+        items = [self._item(call, member, definition, deadlines) for member in call.members]
         runnable = [item for item in items if item is not None]
-        return (definition, [JobBatch(runnable, context=call.context, key=call.key)]) if runnable else None
+        return (definition, [JobBatch(runnable, context=context, key=call.key)]) if runnable else None
 
-    def _item(self, call: BatchCall, member: Member, definition: Definition[..., Any]) -> MemberItem | None:
+    def _item(
+        self, call: BatchCall, member: Member, definition: Definition[..., Any], deadlines: Deadlines
+    ) -> MemberItem | None:
         if member.is_settled:
             return None
-        member.thread, member.deadline = call.thread, call.deadline
-        member.context = self.executor.context_of(member)
+        member.thread = call.thread
+        self.executor.begin(member, deadlines)
         if member.cancel_reason is not None or call.cancel_reason is not None:
             # It was to stop before it began. If it was cancelled its row says so, and is not made available.
             self._settle(member, INTERRUPTED)
             return None
-        if job_started.receivers and job_started.has_listeners(definition):
-            job_started.send_robust(definition, job=member.job, client_id=self.executor.client_id)
+        if job_started.receivers:
+            self.executor.announce(member)
         try:
             args = definition.item(**definition.arguments.decode(member.job.args))
         except Exception as error:
@@ -261,4 +262,4 @@ def _outcome(definition: Definition[..., Any], item: MemberItem) -> Outcome:
 def _result(definition: Definition[..., Any], item: BatchItem[Any]) -> Result:
     assert isinstance(item, MemberItem)
     outcome = _outcome(definition, item)
-    return item.member, outcome, outcome.change(item.member.job, item.job.output)
+    return item.member, outcome, outcome.change(item.member.job, item.job.remains)

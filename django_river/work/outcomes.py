@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -39,11 +40,11 @@ class Outcome:
     snoozed: bool = False
     give_attempt_back: bool = False
 
-    def change(self, job: ClaimedJob, output: bytes | None = None) -> JobSetState:
-        """The row's change, with the output the job recorded whatever became of it."""
+    def change(self, job: ClaimedJob, remains: Mapping[str, bytes] | None = None) -> JobSetState:
+        """The row's change, with what the job has left for its metadata whatever became of it."""
         merged: dict[str, Any] = {}
-        if output is not None:
-            merged["output"] = msgspec.Raw(output)
+        if remains is not None:
+            merged = {key: msgspec.Raw(value) for key, value in remains.items()}
         if self.snoozed:
             merged["snoozes"] = _snoozes(job) + 1
         return JobSetState(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from django_river.conf import Config
 from django_river.exceptions import JobTimeout
@@ -18,6 +18,7 @@ from django_river.work.batches import BatchCall, Result
 from django_river.work.completer import Completer
 from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
+from django_river.work.isolation import Isolation
 from django_river.work.outcomes import INTERRUPTED, Outcome
 from django_river.work.producer import Producer
 from django_river.work.threads import WorkerThreads, stack_of
@@ -46,12 +47,14 @@ class Workers:
         self.completer = completer
         self.on_room = on_room
 
+        self.isolation = Isolation(limit=config.isolation.processes, memory=config.isolation.memory)
         self.executor = Executor(
             client_id=client_id,
             config=config,
             registry=registry,
             settle=self.settle,
             tell_stored=self.tell_stored,
+            isolation=self.isolation,
         )
         self.threads = WorkerThreads(self.executor, size=slots, finished=self.finished, pass_on=self.start)
         self.event_loop = EventLoop(self.executor, finished=self.finished, pass_on=self.start)
@@ -82,8 +85,7 @@ class Workers:
             job_result_refused.send_robust(self.registry.get(job.kind), job=job, client_id=self.client_id)
             return False
         _log(attempt, outcome)
-        output = attempt.context.output if attempt.context is not None else None
-        self.completer.put(attempt, outcome.change(attempt.job, output))
+        self.completer.put(attempt, outcome.change(attempt.job, _remains(attempt)))
         return True
 
     def tell_stored(self, results: Sequence[Result], stored: Sequence[StoredState]) -> None:
@@ -124,7 +126,8 @@ class Workers:
             attempt.cancel(reason)
 
     def stop(self, timeout: float) -> bool:
-        """End the threads and the loop; false if jobs still run in them."""
+        """End the threads, the loop and the processes; false if jobs still run in threads or on the loop."""
+        self.isolation.stop()
         threads_ended = self.threads.stop(timeout)
         return self.event_loop.stop(timeout if threads_ended else 0.1) and threads_ended
 
@@ -139,8 +142,7 @@ class Workers:
         error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
         outcome = outcomes.failed(error, job, definition, trace=self._where(attempt))
-        output = attempt.context.output if attempt.context is not None else None
-        self.completer.put(attempt, outcome.change(job, output))
+        self.completer.put(attempt, outcome.change(job, _remains(attempt)))
         if attempt.call is not None:
             if not attempt.call.take():
                 return
@@ -157,6 +159,10 @@ class Workers:
             return stack_of(attempt.thread)
         task = (attempt.call or attempt).task
         return self.event_loop.stack_of(task) if task is not None else ""
+
+
+def _remains(attempt: Attempt) -> Mapping[str, bytes] | None:
+    return attempt.context.remains if attempt.context is not None else None
 
 
 def _log(attempt: Attempt, outcome: Outcome) -> None:

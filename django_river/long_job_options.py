@@ -1,0 +1,46 @@
+"""The settings about jobs that take long: their processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django_river.option import Option, Problem, did_you_mean, is_int, optional
+
+MEGABYTE = 1 << 20
+
+ISOLATION_OPTIONS = (
+    Option(
+        "PROCESSES", 4, "an int from 1 to 1000", is_int(1, 1000),
+        "Processes for isolated jobs that one client has at once.",
+    ),
+    Option(
+        "MEMORY", None, "an int from 33554432, or None", optional(is_int(32 * MEGABYTE)),
+        "Bytes that such a process may allocate; beyond it, Python raises `MemoryError`. None is no bound.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolationConfig:
+    """``ISOLATION``."""
+
+    processes: int = 4
+    memory: int | None = None
+
+
+def problems_in(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
+    """What is wrong with a dict of options."""
+    known = {option.name: option for option in options}
+    for key, value in raw.items():
+        option = known.get(key)
+        if option is None:
+            yield Problem("E002", f"{where} has an unknown key {key!r}.", did_you_mean(key, known))
+        elif not option.accepts(value):
+            yield Problem("E003", f"{where}[{key!r}] must be {option.takes}, not {value!r}.", option.meaning)
+
+
+def isolation(raw: Mapping[str, Any]) -> IsolationConfig:
+    """``ISOLATION`` as the client has it."""
+    return IsolationConfig(**{key.lower(): value for key, value in raw.items()})
