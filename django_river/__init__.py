@@ -10,6 +10,7 @@ from django_river.exceptions import (
     JobInterrupted,
     JobProcessDied,
     JobSnooze,
+    JobStuck,
     JobTimeout,
     RegistryMismatch,
     RiverError,
@@ -50,6 +51,7 @@ __all__ = [
     "JobTimeout",
     # What else an attempt may fail with
     "JobProcessDied",
+    "JobStuck",
     # Retry policies
     "DefaultRetry",
     "ExponentialRetry",

@@ -41,6 +41,7 @@ from django_river.storage.base import ClientInfo
 from django_river.terms import Term
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
+from django_river.work.fault_log import FaultLog
 from django_river.work.fetcher import Fetcher
 from django_river.work.gatherer import Gatherer
 from django_river.work.homes import Homes
@@ -48,6 +49,7 @@ from django_river.work.keeper import Keeper
 from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
+from django_river.work.pulse import Pulse
 from django_river.work.watch import Watch
 from django_river.work.workers import Workers
 
@@ -148,7 +150,22 @@ class Client:
             on_change=self._standing_changed,
             is_listening=lambda: self._is_listening,
         )
-        self.watch = Watch(storage=self.keeper.storage, attempts=self.attempts, workers=self.workers)
+        self.watch = Watch(
+            storage=self.keeper.storage, client_id=self.id, attempts=self.attempts, workers=self.workers
+        )
+        self.faults = FaultLog(storage=self.keeper.storage, client_id=self.id, registry=registry)
+        self.workers.executor.on_timeout = self.faults.note_timeout
+        self.pulse = Pulse(
+            storage=self.keeper.storage,
+            client_id=self.id,
+            attempts=self.attempts,
+            registry=registry,
+            promises=self.workers.executor.promises,
+            faults=self.faults,
+            interval=config.progress_interval,
+            grace=config.stuck_after,
+            give_up=self.workers.give_up_stuck,
+        )
         self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
             producers=[producer for producer in self.producers.values() if producer.is_leader_bound],
@@ -325,7 +342,10 @@ class Client:
         self.keeper.add("touch queues", self._touch_queues)
         self.keeper.add("reconcile", self._reconcile)
         self.keeper.add("look after jobs", self.watch.look)
-        self.keeper.add("poll cancels", self.watch.poll_cancels)
+        self.keeper.add("look for summons", self.watch.look_for_summons)
+        self.keeper.add("feel the pulse", self.pulse.feel)
+        self.keeper.add("store progress", self.pulse.store)
+        self.keeper.add("count faults", self.faults.store)
         self.keeper.add("stand in", self.stand_in.attempt)
         if self.fetcher.gatherer is not None:
             self.keeper.add("look for others", self._look_for_others)
@@ -364,7 +384,7 @@ class Client:
     def _reconcile_now(self) -> None:
         self.fetcher.hint(())
         # The others are to know of our session.
-        self.keeper.hurry("reconcile", "poll cancels", "heartbeat", "registration")
+        self.keeper.hurry("reconcile", "look for summons", "heartbeat", "registration")
 
     def _pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
         for name in self.producers if queue == "*" else (queue,):

@@ -15,7 +15,14 @@ from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
-from django_river.long_job_options import ISOLATION_OPTIONS, IsolationConfig, isolation, problems_in
+from django_river.long_job_options import (
+    ISOLATION_OPTIONS,
+    IsolationConfig,
+    heartbeats,
+    is_heartbeats,
+    isolation,
+    problems_in,
+)
 from django_river.names import queue_problem
 from django_river.option import Option, Problem
 from django_river.option import did_you_mean as _did_you_mean
@@ -151,6 +158,15 @@ OPTIONS = (
         "start, or work jobs and never lead.",
     ),
     Option(
+        "HEARTBEATS", {}, "a dict of priority (1 to 4) or kind to seconds or a timedelta above 0", is_heartbeats,
+        "How often jobs promise to give a sign of life: those of a kind, or those of a priority that promise it without "
+        "saying how often.",
+    ),
+    Option(
+        "PROGRESS_INTERVAL", 2, "seconds or a timedelta above 0", _is_seconds,
+        "How often what running jobs say of themselves is stored.",
+    ),
+    Option(
         "ISOLATION", {}, "a dict of options of isolated jobs", lambda v: isinstance(v, Mapping),
         "How many processes run isolated jobs, and how much memory each may use.",
     ),
@@ -251,6 +267,8 @@ class Config:
     #: Empty if nobody says.
     release: str = ""
     on_mismatch: str = REFUSE
+    heartbeats: Mapping[int | str, float] = field(default_factory=dict)
+    progress_interval: float = 2.0
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
 
     @property
@@ -276,7 +294,7 @@ _RETENTIONS = frozenset({"COMPLETED_RETENTION", "CANCELLED_RETENTION", "DISCARDE
 _SECONDS = _RETENTIONS | {
     "JOB_TIMEOUT", "STUCK_AFTER", "POLL_INTERVAL", "STOP_TIMEOUT", "CANCEL_TIMEOUT",
     "HEARTBEAT_INTERVAL", "CLIENT_TIMEOUT", "RESCUE_AFTER", "LEADER_TTL",
-    "MINIMUM_TERM",
+    "MINIMUM_TERM", "PROGRESS_INTERVAL",
 }  # fmt: skip
 
 
@@ -318,6 +336,7 @@ def config() -> Config:
     values["periodic"] = tuple(values["periodic"])
     values["release"] = values["release"] or os.environ.get(RELEASE_VARIABLE) or _project_version()
     values["isolation"] = isolation(values["isolation"])
+    values["heartbeats"] = heartbeats(values["heartbeats"])
     return Config(**values)
 
 

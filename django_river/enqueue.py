@@ -245,6 +245,9 @@ def job(
     soft_timeout: timedelta | float | None = None,
     interrupt: bool = False,
     isolation: Literal["process"] | None = None,
+    heartbeat: timedelta | float | bool | None = None,
+    auto_heartbeat: bool = False,
+    on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry",
     retry: RetryPolicy | None = None,
     tags: Iterable[str] = (),
     unique: Unique | None = None,
@@ -281,6 +284,13 @@ def job(
         Raise :class:`JobInterrupted` in the thread of a sync job that is to stop, wherever it is in Python code.
     ``isolation``
         ``"process"``: run its jobs in child processes, which are killed when a job must stop.
+    ``heartbeat``
+        The job promises to call :meth:`JobContext.heartbeat` at least this often; ``True``: as ``HEARTBEATS`` says.
+    ``auto_heartbeat``
+        Signs of life are given in the job's name, for as long as its code runs.
+    ``on_stuck``
+        What becomes of a job that breaks its promise and does not stop: ``"retry"``, ``"discard"``, ``"cancel"``, or
+        ``"flag"`` to let it run on and only say so.
     ``retry``
         A policy: see :mod:`django_river.jobs.retry`.
     ``unique``

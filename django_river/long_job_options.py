@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django_river.option import Option, Problem, did_you_mean, is_int, optional
+from django_river.option import Option, Problem, did_you_mean, is_int, is_seconds, optional, seconds
 
 MEGABYTE = 1 << 20
 
@@ -28,6 +28,20 @@ class IsolationConfig:
 
     processes: int = 4
     memory: int | None = None
+
+
+def is_heartbeats(value: Any) -> bool:
+    """Whether this is a mapping of priorities and kinds to spans."""
+    return isinstance(value, Mapping) and all(
+        (key in {1, 2, 3, 4} and not isinstance(key, bool) if not isinstance(key, str) else key)
+        and is_seconds(span)
+        for key, span in value.items()
+    )
+
+
+def heartbeats(raw: Mapping[int | str, Any]) -> dict[int | str, float]:
+    """``HEARTBEATS`` in seconds."""
+    return {key: seconds(span) for key, span in raw.items()}
 
 
 def problems_in(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:

@@ -16,6 +16,12 @@ job_finished = Signal()
 #: An attempt's result came too late and was not stored. Arguments: ``job``, ``client_id``.
 job_result_refused = Signal()
 
+#: A running job has missed a heartbeat that it promised. Arguments: ``job``, ``client_id``, ``seconds`` of silence.
+job_stuck = Signal()
+
+#: An attempt has taken longer than its timeout. Arguments: ``job``, ``client_id``.
+job_timed_out = Signal()
+
 #: A client started or stopped. Arguments: ``client_id``.
 client_started = Signal()
 client_stopped = Signal()

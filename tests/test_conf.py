@@ -43,6 +43,8 @@ BAD_VALUES = {
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
     "ISOLATION": [None, 4, "process"],
+    "HEARTBEATS": [None, {0: 5}, {5: 5}, {True: 5}, {1: 0}, {"": 5}, {"shop.send": "5"}],
+    "PROGRESS_INTERVAL": [0, None],
     "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],
     "COMPLETED_RETENTION": [-2, -0.5, None, timedelta(seconds=-2), True, "1 day"],
     "CANCELLED_RETENTION": [-2, float("inf")],
@@ -288,6 +290,11 @@ class TestConfig:
         settings.DJANGO_RIVER = {"ISOLATION": {"MEMORY": 1 << 30}}
 
         assert config().isolation == IsolationConfig(processes=4, memory=1 << 30)
+
+    def test_keeps_heartbeats_in_seconds(self, settings):
+        settings.DJANGO_RIVER = {"HEARTBEATS": {1: timedelta(minutes=1), "shop.send": 5}}
+
+        assert config().heartbeats == {1: 60.0, "shop.send": 5.0}
 
     def test_is_read_once(self):
         assert config() is config()

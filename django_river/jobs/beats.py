@@ -24,11 +24,13 @@ class Beat(NamedTuple):
     #: JSON.
     data: bytes | None = None
 
-    def encoded(self) -> bytes:
+    def encoded(self, attempt: int, *, is_stuck: bool = False) -> bytes:
         """As it stands in the row, but for the time, which the database puts in."""
-        said: dict[str, Any] = {"progress": self.progress, "note": self.note}
+        said: dict[str, Any] = {"attempt": attempt, "progress": self.progress, "note": self.note}
         if self.data is not None:
             said["data"] = msgspec.Raw(self.data)
+        if is_stuck:
+            said["stuck"] = True
         return msgspec.json.encode({name: value for name, value in said.items() if value is not None})
 
 
@@ -42,6 +44,8 @@ class Heartbeat:
     progress: float | None = None
     note: str | None = None
     data: Any = None
+    #: Which attempt said so.
+    attempt: int | None = None
     #: Whether the job has missed a heartbeat that it promised, and has not stopped.
     is_stuck: bool = False
 
@@ -51,13 +55,14 @@ class Heartbeat:
         said = metadata.get(HEARTBEAT_KEY) if isinstance(metadata, Mapping) else None
         if not isinstance(said, Mapping):
             return None
-        progress, note = said.get("progress"), said.get("note")
+        progress, note, attempt = said.get("progress"), said.get("note"), said.get("attempt")
         is_number = isinstance(progress, int | float) and not isinstance(progress, bool)
         return cls(
             at=_moment(said.get("at")),
             progress=float(progress) if is_number and progress is not None else None,
             note=note if isinstance(note, str) else None,
             data=said.get("data"),
+            attempt=attempt if type(attempt) is int else None,
             is_stuck=said.get("stuck") is True,
         )
 

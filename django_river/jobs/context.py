@@ -164,7 +164,7 @@ class JobContext:
         Raises :class:`StepError` for a name that this attempt has had.
         """
         if self.steps is None:
-            self.steps = Steps(self.metadata, keep=self.keep, limit=self.max_output_bytes)
+            self.steps = Steps(self.metadata, keep=self._keep_step, limit=self.max_output_bytes)
         return self.steps.step(name)
 
     def record_output(self, value: Any) -> None:
@@ -189,11 +189,16 @@ class JobContext:
         """What is to stand there when the attempt is over: the last sign of life, too."""
         if self._beat is None:
             return self._kept
-        return {**(self._kept or {}), HEARTBEAT_KEY: self._beat.encoded()}
+        return {**(self._kept or {}), HEARTBEAT_KEY: self._beat.encoded(self.attempt)}
 
     def keep(self, kept: Mapping[str, bytes]) -> None:
         """Let this stand in the job's metadata."""
         self._kept = {**(self._kept or {}), **kept}
+
+    def _keep_step(self, kept: Mapping[str, bytes]) -> None:
+        """A step that gets on is a sign of life, too."""
+        self.heartbeat_at = time.monotonic()
+        self.keep(kept)
 
     def hear(self, beat: Beat | None, *, at: float) -> None:
         """Take over a sign of life that the job gave in another process."""

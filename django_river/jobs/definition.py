@@ -21,6 +21,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_ATTEMPTS_LIMIT = 32_767
+#: What may become of a job that gives no sign of life.
+ON_STUCK = ("retry", "discard", "cancel", "flag")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,9 @@ class JobOptions:
     soft_timeout: timedelta | float | None = None
     interrupt: bool = False
     isolation: Literal["process"] | None = None
+    heartbeat: timedelta | float | bool | None = None
+    auto_heartbeat: bool = False
+    on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry"
     retry: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
@@ -53,14 +58,24 @@ class JobOptions:
             raise ValueError(
                 f"soft_timeout must be shorter than timeout ({self.timeout!r}), got {self.soft_timeout!r}"
             )
-        if not isinstance(self.interrupt, bool):
-            raise TypeError(f"interrupt must be a bool, got {self.interrupt!r}")
+        for name in ("interrupt", "auto_heartbeat"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
+        if self.heartbeat is not None and self.heartbeat is not True and not _is_span(self.heartbeat):
+            raise ValueError(
+                f"heartbeat must be a timedelta or seconds above 0, or True, got {self.heartbeat!r}"
+            )
+        if self.on_stuck not in ON_STUCK:
+            raise ValueError(f"on_stuck must be one of {', '.join(ON_STUCK)}, got {self.on_stuck!r}")
         if self.isolation not in {None, "process"}:
             raise ValueError(f"isolation must be 'process' or None, got {self.isolation!r}")
         if self.retry is not None and not callable(self.retry):
             raise TypeError(f"retry must be callable, got {self.retry!r}")
         if self.unique is not None and not isinstance(self.unique, Unique):
             raise TypeError(f"unique must be a Unique, got {self.unique!r}")
+        self._check_batch()
+
+    def _check_batch(self) -> None:
         if self.batch is not None and not isinstance(self.batch, Batch):
             raise TypeError(f"batch must be a Batch, got {self.batch!r}")
         if self.item is not None and not isinstance(self.item, type):

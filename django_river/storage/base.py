@@ -35,6 +35,7 @@ import msgspec
 from django_river.jobs.states import State
 from django_river.storage.batches import Batches
 from django_river.storage.leaders import Leaders
+from django_river.storage.long_jobs import LongJobs
 
 #: A retry or snooze due within this goes straight to ``available``: it need not wait for a leader.
 SHORT_DELAY = timedelta(seconds=5)
@@ -223,7 +224,7 @@ class Listener(Protocol):
         ...
 
 
-class Storage(Leaders, Batches):
+class Storage(Leaders, Batches, LongJobs):
     """The job tables. One object per session; not for use by two threads at once.
 
     Errors of the database are Django's (``django.db.Error`` and below) whatever the session.
@@ -259,10 +260,6 @@ class Storage(Leaders, Batches):
 
         ``changed`` is false for jobs that are over. Ids without a row are left out.
         """
-
-    @abstractmethod
-    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
-        """Which of these running jobs somebody has asked to cancel."""
 
     @abstractmethod
     def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:

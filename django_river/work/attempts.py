@@ -27,6 +27,7 @@ class Attempt:
         "cancel_reason",
         "context",
         "deadline",
+        "is_elsewhere",
         "job",
         "producer",
         "stopper",
@@ -46,6 +47,8 @@ class Attempt:
         self.deadline: float | None = None
         self.thread: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
+        # Whether it runs in another process.
+        self.is_elsewhere = False
         # Called when it is to stop, where that takes more than to say so.
         self.stopper: Callable[[CancelReason], None] | None = None
         # Written by whoever wants it to stop, read by the executor when the attempt begins.

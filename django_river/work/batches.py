@@ -38,6 +38,8 @@ Result = tuple[Attempt, Outcome, JobSetState]
 #: Takes results that have been stored already, and what was stored.
 TellStored = Callable[[Sequence[Result], Sequence[StoredState]], None]
 
+#: Reasons to stop that hold for all members as soon as they hold for one.
+_OF_THE_CALL = frozenset({CancelReason.SHUTDOWN, CancelReason.STUCK})
 #: What says nothing about single jobs: the function's own word for all of them, or a database that is away.
 _OF_ALL = (JobSnooze, JobCancel, JobDiscard, JobInterrupted, OperationalError, InterfaceError)
 
@@ -54,9 +56,9 @@ class Member(Attempt):
         self.key: Hashable = None
 
     def cancel(self, reason: CancelReason) -> None:
-        """Ask this job to stop: it is marked, and the others go on, unless the worker is stopping."""
+        """Ask this job to stop: it is marked, and the others go on, unless what is wrong concerns the whole call."""
         super().cancel(reason)
-        if reason is CancelReason.SHUTDOWN and self.call is not None:
+        if reason in _OF_THE_CALL and self.call is not None:
             self.call.cancel(reason)
 
 
@@ -187,7 +189,7 @@ class BatchExecutor:
         batch.raise_if_cancelled()
         with transaction.atomic(using=using, durable=True):
             definition.function(batch)
-            results = [_result(definition, item) for item in batch]
+            results = [self._result(definition, item) for item in batch]
             stored = storage.for_caller(using).job_set_state_many(
                 self.executor.client_id, [change for _, _, change in results]
             )
@@ -203,7 +205,7 @@ class BatchExecutor:
 
     def _settle_item(self, definition: Definition[..., Any], item: BatchItem[Any]) -> None:
         assert isinstance(item, MemberItem)
-        self._settle(item.member, _outcome(definition, item))
+        self._settle(item.member, self._outcome(definition, item))
 
     def _after(
         self, error: BaseException, definition: Definition[..., Any], batch: JobBatch[Any]
@@ -239,6 +241,22 @@ class BatchExecutor:
             if item.is_settled:
                 self._settle_item(definition, item)
 
+    def _result(self, definition: Definition[..., Any], item: BatchItem[Any]) -> Result:
+        assert isinstance(item, MemberItem)
+        outcome = self._outcome(definition, item)
+        return item.member, outcome, outcome.change(item.member.job, item.job.remains)
+
+    def _outcome(self, definition: Definition[..., Any], item: MemberItem) -> Outcome:
+        """What an item's end is, said or not."""
+        if item.error is not None:
+            return outcomes.raised(item.error, item.member.job, definition, None)
+        if item.is_left_out:
+            reason = item.job.cancel_reason
+            return self.executor.raised(
+                JobInterrupted(reason and reason.value), item.member, definition, item.job
+            )
+        return SUCCESS
+
     def _settle(self, member: Member, outcome: Outcome) -> None:
         self.executor.settle(member, outcome)
 
@@ -246,20 +264,3 @@ class BatchExecutor:
 def _options(definition: Definition[..., Any]) -> Batch:
     assert definition.options.batch is not None
     return definition.options.batch
-
-
-def _outcome(definition: Definition[..., Any], item: MemberItem) -> Outcome:
-    """What an item's end is, said or not."""
-    job = item.member.job
-    if item.error is not None:
-        return outcomes.raised(item.error, job, definition, None)
-    if item.is_left_out:
-        reason = item.job.cancel_reason
-        return outcomes.raised(JobInterrupted(reason and reason.value), job, definition, item.job)
-    return SUCCESS
-
-
-def _result(definition: Definition[..., Any], item: BatchItem[Any]) -> Result:
-    assert isinstance(item, MemberItem)
-    outcome = _outcome(definition, item)
-    return item.member, outcome, outcome.change(item.member.job, item.job.remains)

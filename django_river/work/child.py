@@ -47,9 +47,11 @@ class JobExecutor(Executor):
 class Ear(Service):
     """Hears the client while the main thread runs a job."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, *, is_beating: bool) -> None:
         super().__init__("ear")
         self.line = line
+        #: Whether to give signs of life in the job's name.
+        self.is_beating = is_beating
         #: What to run next.
         self.jobs: queue.SimpleQueue[ClaimedJob] = queue.SimpleQueue()
         #: Written by the main thread.
@@ -74,7 +76,9 @@ class Ear(Service):
         return 0.0
 
     def _look_after(self, attempt: Attempt, context: JobContext) -> None:
-        """Ask the job to stop if its time is up, and pass on what it says."""
+        """Ask the job to stop if its time is up, and pass on what it says; that we can do so is a sign of life, too."""
+        if self.is_beating:
+            context.heartbeat()
         if context.cancel_reason is not None:
             attempt.cancel(context.cancel_reason)
         news = (context, context.heartbeat_at, context.beat, context.kept)
@@ -91,7 +95,7 @@ class Child:
         if definition is None:
             raise LookupError(f"no job of kind {kind!r} is registered in this process")
         self.definition = definition
-        self.ear = Ear(line)
+        self.ear = Ear(line, is_beating=definition.options.auto_heartbeat)
         self.line = line
         self.outcome = INTERRUPTED
         self.executor = JobExecutor(

@@ -27,6 +27,7 @@ from django_river.work.attempts import Attempt
 from django_river.work.batches import BatchCall, BatchExecutor, TellStored
 from django_river.work.isolation import Deadlines, Isolation
 from django_river.work.outcomes import Outcome
+from django_river.work.promises import Promises
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class Executor:
         self.settle = settle
         #: Where isolated jobs run; ``None`` in the process that is there for them.
         self.isolation = isolation
+        self.promises = Promises(config.heartbeats)
+        #: Told of attempts that have taken too long. Set by the client.
+        self.on_timeout: Callable[[Attempt], None] = lambda attempt: None
 
         self.batches = BatchExecutor(self, tell_stored=tell_stored)
         self._generation = _generation
@@ -184,8 +188,16 @@ class Executor:
         if isinstance(error, asyncio.CancelledError | JobInterrupted) and context.cancel_reason in _TIMED_OUT:
             late = self.late(definition, context)
             late.__cause__ = error
+            self.on_timeout(attempt)
             return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
+        if context.cancel_reason is CancelReason.STUCK:
+            return self.stuck(attempt, definition, trace=outcomes.trace_of(error))
         return outcomes.raised(error, attempt.job, definition, context)
+
+    def stuck(self, attempt: Attempt, definition: Definition[..., Any], *, trace: str) -> Outcome:
+        """What becomes of an attempt that has broken its promise of heartbeats."""
+        error = self.promises.broken(definition, attempt.job.priority)
+        return outcomes.stuck(error, attempt.job, definition, trace=trace)
 
     def end_if_forked(self) -> None:
         """A job that forks and returns in the child must not go on there as a second worker."""
@@ -213,20 +225,19 @@ class Executor:
         self, attempt: Attempt, definition: Definition[..., Any], values: dict[str, Any], context: JobContext
     ) -> bool:
         """Run a job that may be stopped by force, and settle it; false if somebody else had settled it meanwhile."""
-        if definition.is_isolated and self.isolation is not None:
-            context.limit(deadline=None, soft_deadline=None)
-            outcome = self.isolation.run(attempt, definition, partial(self.deadlines, definition))
-            return outcome is not None and self.settle(attempt, outcome)
         job = partial(definition.arguments.call, definition.function, values, context)
+        outcome: Outcome | None = outcomes.SUCCESS
         try:
-            if definition.options.interrupt:
+            if definition.is_isolated and self.isolation is not None:
+                context.limit(deadline=None, soft_deadline=None)
+                outcome = self.isolation.run(attempt, definition, partial(self.deadlines, definition))
+            elif definition.options.interrupt:
                 interrupts.call(attempt, partial(contextvars.copy_context().run, job))
             else:
                 contextvars.copy_context().run(job)
             if context.steps is not None:
                 context.steps.check()
         except BaseException as error:
-            self.end_if_forked()
-            return self.settle(attempt, self.raised(error, attempt, definition, context))
+            outcome = self.raised(error, attempt, definition, context)
         self.end_if_forked()
-        return self.settle(attempt, outcomes.SUCCESS)
+        return outcome is not None and self.settle(attempt, outcome)

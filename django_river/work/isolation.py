@@ -14,14 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
-from django_river.exceptions import JobProcessDied, JobTimeout
+from django_river.exceptions import JobInterrupted, JobProcessDied
 from django_river.jobs.context import CancelReason
 from django_river.jobs.definition import Definition
-from django_river.jobs.states import State
 from django_river.work import outcomes
 from django_river.work.attempts import Attempt
 from django_river.work.line import Ended, Line, News, Ready, Run, Stop
@@ -97,8 +96,11 @@ class Isolation:
     def run(
         self, attempt: Attempt, definition: Definition[..., Any], deadlines: Callable[[], Deadlines]
     ) -> Outcome | None:
-        """Run an attempt in a process; ``None`` if somebody else has settled it meanwhile."""
-        attempt.deadline = None
+        """Run an attempt in a process; ``None`` if somebody else has settled it meanwhile.
+
+        Raises :class:`JobInterrupted` if it had to be killed.
+        """
+        attempt.deadline, attempt.is_elsewhere = None, True
         try:
             child = self._take(attempt, definition.kind)
         except (OSError, EOFError, TimeoutError) as error:
@@ -219,9 +221,9 @@ class Escort:
             self.attempt.deadline = deadline
             self.context.limit(deadline=deadline, soft_deadline=soft_deadline)
             while True:
-                outcome = self._look()
-                if outcome is not None or self.attempt.is_settled:
-                    return outcome
+                if self.attempt.is_settled:
+                    return None
+                self._look()
                 for message in self.child.line.hear(self._patience(deadline)):
                     if isinstance(message, Ended):
                         return self._ended(message)
@@ -230,19 +232,18 @@ class Escort:
         except (EOFError, OSError, msgspec.MsgspecError):
             return self._died()
 
-    def _look(self) -> Outcome | None:
-        """What to do about the job now: nothing, to tell it to stop, or to end it."""
+    def _look(self) -> None:
+        """Do about the job what is to be done now: nothing, tell it to stop, or end it."""
         reason = self.context.cancel_reason
         if reason is CancelReason.TIMEOUT:
-            return self._killed(reason)
+            self._kill(reason)
         if reason is not None and reason is not self._told:
             self._told = reason
             self.child.line.say(Stop(reason.value))
             if reason not in {CancelReason.SHUTDOWN, CancelReason.SOFT_TIMEOUT}:
                 self._kill_at = time.monotonic() + GRACE
         if reason is not None and self._kill_at is not None and time.monotonic() >= self._kill_at:
-            return self._killed(reason)
-        return None
+            self._kill(reason)
 
     def _patience(self, deadline: float | None) -> float:
         moments = [moment for moment in (deadline, self._kill_at) if moment is not None]
@@ -254,16 +255,11 @@ class Escort:
         self.is_child_fit = not (message.outcome.error or "").startswith("MemoryError")
         return message.outcome
 
-    def _killed(self, reason: CancelReason) -> Outcome:
+    def _kill(self, reason: CancelReason) -> NoReturn:
         job = self.attempt.job
         logger.warning("job %d (%s) did not stop (%s): its process is killed", job.id, job.kind, reason)
         self.child.kill()
-        if reason is CancelReason.TIMEOUT:
-            error = JobTimeout("took longer than its timeout; its process was killed")
-            return outcomes.failed(error, job, self.definition, trace="")
-        if reason is CancelReason.CANCEL:
-            return Outcome(State.CANCELLED, error="cancelled while running; its process was killed")
-        return INTERRUPTED
+        raise JobInterrupted(reason.value)
 
     def _died(self) -> Outcome | None:
         code = self.child.kill()

@@ -84,7 +84,7 @@ def raised(
         case JobDiscard():
             return Outcome(State.DISCARDED, error=_text(error))
     reason = context.cancel_reason if context is not None else None
-    if reason is CancelReason.SHUTDOWN:
+    if reason in {CancelReason.SHUTDOWN, CancelReason.LOST}:
         return INTERRUPTED
     if reason is CancelReason.CANCEL:
         return Outcome(State.CANCELLED, error="cancelled while running")
@@ -101,6 +101,17 @@ def failed(
         return Outcome(State.DISCARDED, error=text, trace=trace)
     state = State.AVAILABLE if delay <= SHORT_DELAY else State.RETRYABLE
     return Outcome(state, delay=delay, error=text, trace=trace)
+
+
+def stuck(error: BaseException, job: ClaimedJob, definition: Definition[..., Any], *, trace: str) -> Outcome:
+    """An attempt that was given up because it gave no sign of life; the job's kind says what that makes of it."""
+    text = f"{type(error).__name__}: {_text(error)}"
+    match definition.options.on_stuck:
+        case "cancel":
+            return Outcome(State.CANCELLED, error=text, trace=trace)
+        case "discard":
+            return Outcome(State.DISCARDED, error=text, trace=trace)
+    return failed(error, job, definition, trace=trace)
 
 
 def snoozed(after: timedelta) -> Outcome:

@@ -118,7 +118,18 @@ class Workers:
         """Settle attempts that have not stopped long after their timeout, and give their slots to others."""
         for attempt in self.attempts.started():
             if attempt.is_overdue(self.config.stuck_after) and attempt.take():
-                self._give_up(attempt)
+                job, definition = attempt.job, self.registry.get(attempt.job.kind)
+                error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
+                self.executor.on_timeout(attempt)
+                self._give_up(attempt, outcomes.failed(error, job, definition, trace=self._where(attempt)))
+
+    def give_up_stuck(self, attempt: Attempt) -> bool:
+        """Settle an attempt that gives no sign of life; false if somebody else has settled it."""
+        definition = self.registry.get(attempt.job.kind)
+        if definition is None or not attempt.take():
+            return False
+        self._give_up(attempt, self.executor.stuck(attempt, definition, trace=self._where(attempt)))
+        return True
 
     def cancel(self, attempts: Iterable[Attempt], reason: CancelReason) -> None:
         """Ask jobs to stop."""
@@ -137,11 +148,9 @@ class Workers:
                 self.settle(member, outcome)
         return call.take()
 
-    def _give_up(self, attempt: Attempt) -> None:
-        job, definition = attempt.job, self.registry.get(attempt.job.kind)
-        error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
+    def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
+        job = attempt.job
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
-        outcome = outcomes.failed(error, job, definition, trace=self._where(attempt))
         self.completer.put(attempt, outcome.change(job, _remains(attempt)))
         if attempt.call is not None:
             if not attempt.call.take():

@@ -105,7 +105,9 @@ class TestHeartbeat:
         job.heartbeat(0.5)
 
         assert job.beat == (0.5, "page 1 of 4", b'{"page":1}')
-        assert job.remains == {HEARTBEAT_KEY: b'{"progress":0.5,"note":"page 1 of 4","data":{"page":1}}'}
+        assert job.remains == {
+            HEARTBEAT_KEY: b'{"attempt":1,"progress":0.5,"note":"page 1 of 4","data":{"page":1}}'
+        }
 
     @pytest.mark.parametrize("progress", [-0.1, 1.1, float("nan")])
     def test_refuses_what_is_no_part_of_the_whole(self, progress):

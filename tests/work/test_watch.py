@@ -8,6 +8,7 @@ import pytest
 
 from django_river import JobContext, operations
 from django_river.jobs.context import CancelReason
+from django_river.models import Job
 from django_river.storage.base import Storage
 from django_river.work import watch as module
 from django_river.work.attempts import Attempts
@@ -36,7 +37,7 @@ def attempts():
 
 @pytest.fixture
 def watch(attempts):
-    return Watch(storage=None, attempts=attempts, workers=Workers())
+    return Watch(storage=None, client_id="me", attempts=attempts, workers=Workers())
 
 
 def begun(attempt, **given):
@@ -76,10 +77,10 @@ class TestLook:
         assert attempt.cancel_reason is None
 
 
-class TestPollCancels:
+class TestSummons:
     @pytest.fixture
     def watch(self, store: Storage, attempts):
-        return Watch(storage=store, attempts=attempts, workers=Workers())
+        return Watch(storage=store, client_id="me", attempts=attempts, workers=Workers())
 
     def test_finds_what_nobody_told_us_of(self, watch, attempts, store, monkeypatch):
         monkeypatch.setattr(module, "YOUNG_SECONDS", 0.0)
@@ -87,14 +88,26 @@ class TestPollCancels:
         attempts.add([first, second])
         operations.cancel(second.job.id)
 
-        assert watch.poll_cancels() == module.CANCEL_SECONDS
+        assert watch.look_for_summons() == module.SUMMONS_SECONDS
         assert (first.cancel_reason, second.cancel_reason) == (None, CancelReason.CANCEL)
+
+    def test_finds_what_is_not_ours_any_more(self, watch, attempts, store, monkeypatch, caplog):
+        monkeypatch.setattr(module, "YOUNG_SECONDS", 0.0)
+        lost, settled = (begun(attempt) for attempt in claim(store, 2))
+        attempts.add([lost, settled])
+        Job.objects.update(attempt=7)
+        settled.take()
+        watch.look_for_summons()
+        watch.look_for_summons()
+
+        assert (lost.cancel_reason, settled.cancel_reason) == (CancelReason.LOST, None)
+        assert len(caplog.records) == 1
 
     def test_asks_for_nothing_that_has_just_begun(self, watch, attempts):
         watch.storage = None
         attempts.add([begun(attempt_at()), attempt_at()])
 
-        watch.poll_cancels()
+        watch.look_for_summons()
 
     def test_is_soon_enough(self):
-        assert module.CANCEL_SECONDS + module.YOUNG_SECONDS < 2
+        assert module.SUMMONS_SECONDS + module.YOUNG_SECONDS < 2

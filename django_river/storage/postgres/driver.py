@@ -29,8 +29,8 @@ from django_river.storage.base import (
     StoredState,
 )
 from django_river.storage.payloads import cancel_payload, insert_payload, queue_payload
-from django_river.storage.postgres.batches import BatchesDriver
 from django_river.storage.postgres.listener import PostgresListener
+from django_river.storage.postgres.long_jobs import LongJobsDriver
 from django_river.storage.postgres.session import PostgresSession
 from django_river.storage.sessions import DjangoSession
 from django_river.storage.statements import load
@@ -58,7 +58,7 @@ def open_listener(using: str) -> PostgresListener:
     return PostgresListener(using)
 
 
-class Driver(BatchesDriver):
+class Driver(LongJobsDriver):
     """The contract in Postgres's words; what each statement does is said in the ``.sql`` files."""
 
     default_poll_interval = 1.0
@@ -95,9 +95,6 @@ class Driver(BatchesDriver):
             return jobs
 
         return self._despite_races(attempt)
-
-    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
-        return [id for (id,) in self._run("job_cancel_asked", ids=list(ids))]
 
     def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:
         return [ChangedJob(*row) for row in self._run("job_delete", ids=list(ids))]

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from django.db import IntegrityError
 
 from django_river.storage.base import (
@@ -22,15 +21,14 @@ from django_river.storage.base import (
     QueueState,
     StoredState,
 )
-from django_river.storage.sqlite.batches import BatchesDriver
+from django_river.storage.sqlite.long_jobs import LongJobsDriver
+from django_river.storage.sqlite.metadata import merged
 from django_river.storage.sqlite.moments import as_moment as _moment
 from django_river.storage.sqlite.moments import as_text as _text
 from django_river.storage.sqlite.session import SqliteSession
 from django_river.storage.statements import load
 
 SQL = load("django_river.storage.sqlite")
-
-_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def open_driver(using: str, *, timeout: float) -> Driver:
@@ -42,7 +40,7 @@ def open_listener(using: str) -> None:
     """SQLite has no notifications: clients of one process wake one another, and all poll."""
 
 
-class Driver(BatchesDriver):
+class Driver(LongJobsDriver):
     """The contract in SQLite's words; what each statement does is said in ``river.sql``."""
 
     default_poll_interval = 0.2
@@ -72,9 +70,6 @@ class Driver(BatchesDriver):
 
     def job_cancel(self, ids: Sequence[int]) -> list[ChangedJob]:
         return self._change("job_cancel", ids)
-
-    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
-        return [id for (id,) in self._run("job_cancel_asked", ids=json.dumps(list(ids)))]
 
     def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:
         return self._change("job_delete", ids)
@@ -208,14 +203,5 @@ class Driver(BatchesDriver):
         )
         if rows and change.metadata is not None:
             ((before,),) = self._run("job_metadata", id=change.id)
-            self._run("job_set_metadata", id=change.id, metadata=_merged(before, change.metadata))
+            self._run("job_set_metadata", id=change.id, metadata=merged(before, change.metadata))
         return rows
-
-
-def _merged(before: str, given: bytes) -> str:
-    """Metadata with other keys put over its own, every value to the letter as it was."""
-    try:
-        merged = _objects.decode(before)
-    except msgspec.ValidationError:
-        merged = {}
-    return msgspec.json.encode(merged | _objects.decode(given)).decode()

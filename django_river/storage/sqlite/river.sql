@@ -163,13 +163,6 @@ SELECT EXISTS (
         AND queue IN (SELECT name FROM worked)
 ));
 
--- name: job_cancel_asked
-SELECT id
-FROM river_job
-WHERE id IN (SELECT value FROM json_each(:ids))
-    AND state = 'running'
-    AND json_type(metadata, '$.cancel_attempted_at') IS NOT NULL;
-
 -- name: job_states
 SELECT id, queue, state FROM river_job WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
 
