@@ -22,6 +22,7 @@ from django_river import storage
 from django_river.candidate import Candidate
 from django_river.conf import FOLLOW, Config, QueueConfig
 from django_river.exceptions import ConfigError
+from django_river.faults import Fault
 from django_river.hints import hints
 from django_river.identity import unique_client_id, version
 from django_river.jobs.context import CancelReason
@@ -29,6 +30,7 @@ from django_river.jobs.periodic_registry import PeriodicRegistry
 from django_river.jobs.registry import Registry
 from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import RENEWALS
+from django_river.maintenance.judge import RECOVERY, Judge
 from django_river.maintenance.maintainer import Maintainer
 from django_river.maintenance.services import leader_services
 from django_river.maintenance.stand_in import StandIn
@@ -36,7 +38,7 @@ from django_river.names import queue_problem
 from django_river.notifier import Ears, Notifier
 from django_river.registration import Registration, declared_registry
 from django_river.service import Service
-from django_river.signals import client_started, client_stopped
+from django_river.signals import client_returned, client_started, client_stopped
 from django_river.storage.base import ClientInfo
 from django_river.terms import Term
 from django_river.work.attempts import Attempts
@@ -176,6 +178,7 @@ class Client:
             on_open=self.fetcher.hint,
             is_claiming=lambda: self.fetcher.is_claiming_as_leader,
             grace=config.cancel_timeout,
+            poison_after=config.poison_after,
         )
         self.stand_in = StandIn(
             upkeep=storage.upkeep_on(self.keeper.storage.session, self.using),
@@ -210,6 +213,9 @@ class Client:
         )
         self._take_on_duties()
         self._on_crash = on_crash
+        # Written by the notifier, and with each term.
+        self._session_lost_at: float | None = None
+        self._judge: Judge | None = None
         # Guarded by the lock: whether start has been called, and how we have ended.
         self._lifecycle = Lock()
         self._is_started = False
@@ -315,11 +321,25 @@ class Client:
             periodic=self.registration.registry,
             known_kinds=lambda: self.registry.kinds,
             on_available=self.fetcher.hint,
+            on_fault=self.faults.note,
+            judge=self._new_judge(),
         )
         for service in services:
             # A leader without its services must not stay in office.
             service.on_crash = self._on_crash
         return services
+
+    def _new_judge(self) -> Judge:
+        judge = self._judge = Judge(
+            own_id=self.id,
+            client_timeout=self.config.client_timeout,
+            heartbeat_interval=self.config.heartbeat_interval,
+            clock=time.monotonic,
+        )
+        if self._session_lost_at is not None and time.monotonic() - self._session_lost_at < RECOVERY:
+            # What has cut us off may have cut off the others, too.
+            judge.shake()
+        return judge
 
     def _notifier(self) -> Notifier | None:
         listener = storage.open_listener(self.using) if self.config.notify else None
@@ -352,8 +372,19 @@ class Client:
 
     def _heartbeat(self) -> float:
         presented = self.candidate.present(replace(self.info, troubles=self._troubles()))
-        self.keeper.storage.client_beat(presented)
+        why = self.keeper.storage.client_beat(presented)
+        if why:
+            self._came_back(why)
         return self.config.heartbeat_interval
+
+    def _came_back(self, why: str) -> None:
+        """Others have taken us for lost, and some of our jobs from us. Those are asked to stop; we go on with the rest."""
+        logger.warning(
+            "client %s had been taken for lost (%s) and is back: what was taken from it meanwhile is refused",
+            self.id, why, extra={"event": "client_returned", "client_id": self.id},
+        )  # fmt: skip
+        client_returned.send_robust(type(self), client_id=self.id, why=Fault(why))
+        self.keeper.hurry("look for summons")
 
     def _troubles(self) -> dict[str, str]:
         """Of all our services that fail just now, so that others see it."""
@@ -408,6 +439,11 @@ class Client:
         self.keeper.hurry("registration")
 
     def _session_lost(self) -> None:
+        self._session_lost_at = time.monotonic()
+        if self._judge is not None:
+            self._judge.shake()
+        # Before others see that our session is gone, they are to know that we have none.
+        self.keeper.hurry("heartbeat")
         self.candidate.suspect()
 
     def _hand_back_unstarted(self) -> None:
@@ -432,18 +468,21 @@ class Client:
         return sum(self.workers.settle(attempt, INTERRUPTED) for attempt in given_back)
 
     def _leave(self) -> None:
-        if self.notifier is not None:
-            self.notifier.stop(5.0)
         self.completer.stop(FLUSH_TIMEOUT)
         self.keeper.stop(STATEMENT_TIMEOUT)
         try:
             self.candidate.stop(STATEMENT_TIMEOUT)
-            self.keeper.storage.client_delete(self.id)
+            # With results that could not be stored, others are to see that we are gone: they rescue the jobs at once.
+            if not len(self.attempts):
+                self.keeper.storage.client_delete(self.id)
         except DatabaseProblem as error:
             logger.warning("could not say good-bye to the database: %s", error)
         finally:
             self.maintainer.stop()
             self.keeper.storage.close()
+            # Last: until our row is gone, our session says that we live.
+            if self.notifier is not None:
+                self.notifier.stop(5.0)
 
 
 def chosen_queues(

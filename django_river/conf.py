@@ -158,6 +158,10 @@ OPTIONS = (
         "start, or work jobs and never lead.",
     ),
     Option(
+        "POISON_AFTER", 3, "an int from 1", _is_int(1),
+        "A job that has been lost with so many clients is discarded: it may be what kills them.",
+    ),
+    Option(
         "HEARTBEATS", {}, "a dict of priority (1 to 4) or kind to seconds or a timedelta above 0", is_heartbeats,
         "How often jobs promise to give a sign of life: those of a kind, or those of a priority that promise it without "
         "saying how often.",
@@ -267,6 +271,7 @@ class Config:
     #: Empty if nobody says.
     release: str = ""
     on_mismatch: str = REFUSE
+    poison_after: int = 3
     heartbeats: Mapping[int | str, float] = field(default_factory=dict)
     progress_interval: float = 2.0
     isolation: IsolationConfig = field(default_factory=IsolationConfig)

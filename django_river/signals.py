@@ -22,6 +22,20 @@ job_stuck = Signal()
 #: An attempt has taken longer than its timeout. Arguments: ``job``, ``client_id``.
 job_timed_out = Signal()
 
+#: The leader has made a job run again whose client is gone, or has ended it. Arguments: ``job``
+#: (:class:`~django_river.storage.upkeep.RescuedJob`).
+job_rescued = Signal()
+
+#: The leader has taken a client for lost: its session is gone. Arguments: ``client_id``, ``seconds`` of silence.
+client_lost = Signal()
+
+#: The leader has taken a client for lost: its heartbeat is too old. Arguments: ``client_id``, ``seconds`` of silence.
+client_stale = Signal()
+
+#: This client had been taken for lost, and has come back. Arguments: ``client_id``, ``why``
+#: (:class:`~django_river.faults.Fault`).
+client_returned = Signal()
+
 #: A client started or stopped. Arguments: ``client_id``.
 client_started = Signal()
 client_stopped = Signal()

@@ -43,6 +43,7 @@ BAD_VALUES = {
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
     "ISOLATION": [None, 4, "process"],
+    "POISON_AFTER": [0, None, 1.5],
     "HEARTBEATS": [None, {0: 5}, {5: 5}, {True: 5}, {1: 0}, {"": 5}, {"shop.send": "5"}],
     "PROGRESS_INTERVAL": [0, None],
     "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],

@@ -13,8 +13,9 @@ from django_river.jobs.periodic_registry import PeriodicRegistry
 from django_river.maintenance import reindexer
 from django_river.maintenance.client_cleaner import ClientCleaner
 from django_river.maintenance.job_cleaner import JobCleaner, retentions
-from django_river.maintenance.job_rescuer import JobRescuer
+from django_river.maintenance.job_rescuer import JobRescuer, OnFault
 from django_river.maintenance.job_scheduler import JobScheduler
+from django_river.maintenance.judge import Judge
 from django_river.maintenance.periodic_job_enqueuer import PeriodicJobEnqueuer
 from django_river.maintenance.periodic_job_watcher import PeriodicJobWatcher
 from django_river.maintenance.queue_cleaner import QueueCleaner
@@ -36,6 +37,8 @@ def leader_services(
     periodic: PeriodicRegistry,
     known_kinds: Callable[[], list[str]],
     on_available: Callable[[Collection[str]], None],
+    on_fault: OnFault,
+    judge: Judge,
 ) -> Sequence[Service]:
     """All services of a term, ready to be started.
 
@@ -49,15 +52,20 @@ def leader_services(
             on_error.callback(upkeep.close)
             _check(upkeep)
         on_error.pop_all()
-    lock = Lock()
+    lock, urgent_lock = Lock(), Lock()
+    scheduler = JobScheduler(upkeep=urgent, lock=urgent_lock, on_available=on_available)
     services: list[Service] = [
-        JobScheduler(upkeep=urgent, lock=Lock(), on_available=on_available),
+        scheduler,
         JobRescuer(
-            upkeep=patient,
-            lock=lock,
+            upkeep=urgent,
+            lock=urgent_lock,
+            judge=judge,
             rescue_after=config.rescue_after,
             client_timeout=config.client_timeout,
+            poison_after=config.poison_after,
             known_kinds=known_kinds,
+            on_fault=on_fault,
+            on_rescued=scheduler.wake,
         ),
         QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
         ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),

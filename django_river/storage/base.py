@@ -245,8 +245,11 @@ class Storage(Leaders, Batches, LongJobs):
     # Clients
 
     @abstractmethod
-    def client_beat(self, info: ClientInfo) -> None:
-        """Say that a client lives: insert its row, or renew its heartbeat."""
+    def client_beat(self, info: ClientInfo) -> str:
+        """Say that a client lives: insert its row, or renew its heartbeat.
+
+        Answers why it had been taken for lost (:class:`~django_river.faults.Fault`); empty if it had not.
+        """
 
     @abstractmethod
     def client_delete(self, client_id: str) -> None:

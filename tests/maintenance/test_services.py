@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from django_river.conf import KEEP, Config
+from django_river.maintenance.judge import Judge
 from django_river.maintenance.services import leader_services
 from django_river.models import Client, Job, Leader, Queue
 from django_river.storage.upkeep import TermOver
@@ -39,6 +41,8 @@ def build(begin):
             periodic=periodic,
             known_kinds=lambda: ["tests.work"],
             on_available=lambda queues: None,
+            on_fault=lambda *args: None,
+            judge=Judge(own_id="me", client_timeout=60.0, heartbeat_interval=1e-9, clock=time.monotonic),
         )
         built.extend(services)
         return {service.name: service for service in services}

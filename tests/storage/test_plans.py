@@ -104,7 +104,9 @@ def _results(ids: list[int], **given: object) -> list[JobSetState]:
 
 
 def _rescue(upkeep: Upkeep) -> object:
-    return upkeep.job_rescue(rescue_after=HOUR, client_timeout=HOUR, known_kinds=["k"], limit=1000)
+    return upkeep.job_rescue(
+        rescue_after=HOUR, client_timeout=HOUR, poison_after=99, known_kinds=["k"], limit=1000
+    )
 
 
 def _clean(upkeep: Upkeep, state: State) -> object:

@@ -64,8 +64,8 @@ class Driver(LongJobsDriver):
     default_poll_interval = 1.0
     can_notify = True
 
-    def client_beat(self, info: ClientInfo) -> None:
-        self._run(
+    def client_beat(self, info: ClientInfo) -> str:
+        rows = self._run(
             "client_beat",
             id=info.id,
             host=info.host,
@@ -82,6 +82,7 @@ class Driver(LongJobsDriver):
             release=info.release,
             registry_hash=info.registry_hash,
         )
+        return rows[0][0] or ""
 
     def client_delete(self, client_id: str) -> None:
         self._run("client_delete", id=client_id)

@@ -10,8 +10,17 @@ from django.db import IntegrityError, OperationalError
 from psycopg.errors import LockNotAvailable
 
 from django_river.chance import chance
+from django_river.faults import Fault
 from django_river.storage.statements import load
-from django_river.storage.upkeep import CleanedPage, QueuePage, RescuedJob, Retention, Upkeep
+from django_river.storage.upkeep import (
+    CleanedPage,
+    ClientSight,
+    QueuePage,
+    RescuedJob,
+    Retention,
+    Sights,
+    Upkeep,
+)
 
 SQL = load("django_river.storage.postgres")
 #: How long to wait for whoever is about to take or free a unique key.
@@ -23,6 +32,15 @@ class PostgresUpkeep(Upkeep):
 
     def client_clean(self, *, gone_for: timedelta, limit: int) -> list[str]:
         return [id for (id,) in self._run("client_clean", gone_for=gone_for, limit=limit)]
+
+    def client_lose(self, sight: ClientSight, why: Fault, *, silent_for: timedelta) -> bool:
+        return bool(
+            self._run("client_lose", id=sight.id, session=sight.session, why=why.value, silent_for=silent_for)
+        )
+
+    def client_watch(self) -> Sights:
+        rows = self._run("client_watch")
+        return Sights([ClientSight(*row[:4]) for row in rows if row[0] is not None], rows[0][4])
 
     def index_drop(self, name: str) -> None:
         self.session.execute(SQL["index_drop"].format(index=name), {})
@@ -57,16 +75,23 @@ class PostgresUpkeep(Upkeep):
         return CleanedPage(examined, deleted, passed_id, has_more)
 
     def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
+        self,
+        *,
+        rescue_after: timedelta | None,
+        client_timeout: timedelta,
+        poison_after: int,
+        known_kinds: Sequence[str],
+        limit: int,
     ) -> list[RescuedJob]:
         rows = self._run(
             "job_rescue",
             rescue_after=rescue_after,
             client_timeout=client_timeout,
+            poison_after=poison_after,
             known_kinds=list(known_kinds),
             limit=limit,
         )
-        return [RescuedJob(*row) for row in rows]
+        return sorted(RescuedJob._make(row) for row in rows)
 
     def job_schedule(self, limit: int) -> list[tuple[str, int]]:
         return self._schedule(None, limit)

@@ -46,24 +46,11 @@ class Driver(LongJobsDriver):
     default_poll_interval = 0.2
     can_notify = False
 
-    def client_beat(self, info: ClientInfo) -> None:
-        self._run(
-            "client_beat",
-            id=info.id,
-            host=info.host,
-            pid=info.pid,
-            version=info.version,
-            queues=json.dumps(list(info.queues)),
-            slots=info.slots,
-            can_lead=info.can_lead,
-            objection=info.objection,
-            preference=info.preference,
-            labels=json.dumps(dict(info.labels)),
-            session=info.session,
-            troubles=json.dumps(dict(info.troubles)),
-            release=info.release,
-            registry_hash=info.registry_hash,
-        )
+    def client_beat(self, info: ClientInfo) -> str:
+        with self.session.atomic():
+            rows = self._run("client_lost_why", id=info.id)
+            self._beat(info)
+        return rows[0][0] if rows else ""
 
     def client_delete(self, client_id: str) -> None:
         self._run("client_delete", id=client_id)
@@ -157,6 +144,25 @@ class Driver(LongJobsDriver):
     def queue_touch(self, names: Sequence[str]) -> list[QueueState]:
         rows = self._run("queue_touch", names=json.dumps(list(names)))
         return [QueueState(name, paused_at is not None) for name, paused_at in rows]
+
+    def _beat(self, info: ClientInfo) -> None:
+        self._run(
+            "client_beat",
+            id=info.id,
+            host=info.host,
+            pid=info.pid,
+            version=info.version,
+            queues=json.dumps(list(info.queues)),
+            slots=info.slots,
+            can_lead=info.can_lead,
+            objection=info.objection,
+            preference=info.preference,
+            labels=json.dumps(dict(info.labels)),
+            session=info.session,
+            troubles=json.dumps(dict(info.troubles)),
+            release=info.release,
+            registry_hash=info.registry_hash,
+        )
 
     def _change(self, statement: str, ids: Sequence[int]) -> list[ChangedJob]:
         with self.session.atomic():

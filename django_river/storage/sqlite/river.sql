@@ -242,7 +242,11 @@ ON CONFLICT (id) DO UPDATE
 SET heartbeat_at = :now, queues = excluded.queues, slots = excluded.slots, can_lead = excluded.can_lead,
     objection = excluded.objection, preference = excluded.preference, labels = excluded.labels,
     session = excluded.session, troubles = excluded.troubles, release = excluded.release,
-    registry_hash = excluded.registry_hash;
+    registry_hash = excluded.registry_hash, lost_at = NULL, lost_why = '';
+
+-- name: client_lost_why
+-- SQLite only: RETURNING has no room for what was there before.
+SELECT lost_why FROM django_river_client WHERE id = :id AND lost_at IS NOT NULL;
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = :id;

@@ -8,10 +8,19 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+from django_river.faults import Fault
 from django_river.jobs.states import State
 from django_river.storage.sqlite.moments import as_moment, as_text
 from django_river.storage.statements import load
-from django_river.storage.upkeep import CleanedPage, QueuePage, RescuedJob, Retention, Upkeep
+from django_river.storage.upkeep import (
+    CleanedPage,
+    ClientSight,
+    QueuePage,
+    RescuedJob,
+    Retention,
+    Sights,
+    Upkeep,
+)
 
 SQL = load("django_river.storage.sqlite")
 
@@ -21,6 +30,21 @@ class SqliteUpkeep(Upkeep):
 
     def client_clean(self, *, gone_for: timedelta, limit: int) -> list[str]:
         return [id for (id,) in self._run("client_clean", gone_before=_ago(gone_for), limit=limit)]
+
+    def client_lose(self, sight: ClientSight, why: Fault, *, silent_for: timedelta) -> bool:
+        heard_before = _ago(silent_for)
+        return bool(self._run("client_lose", id=sight.id, why=why.value, heard_before=heard_before))
+
+    def client_watch(self) -> Sights:
+        now = datetime.now(UTC)
+        rows = self._run("client_watch")
+        return Sights(
+            [
+                ClientSight(id, session, (now - as_moment(heard_at)).total_seconds(), is_session_gone=False)
+                for id, session, heard_at in rows
+            ],
+            server_age=None,
+        )
 
     def index_drop(self, name: str) -> None:
         """There is nothing to drop."""
@@ -68,16 +92,26 @@ class SqliteUpkeep(Upkeep):
         return CleanedPage(len(rows), deleted, old_id, has_more=False)
 
     def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
+        self,
+        *,
+        rescue_after: timedelta | None,
+        client_timeout: timedelta,
+        poison_after: int,
+        known_kinds: Sequence[str],
+        limit: int,
     ) -> list[RescuedJob]:
         rows = self._run(
             "job_rescue",
-            lost_before=_ago(rescue_after),
+            lost_before=None if rescue_after is None else _ago(rescue_after),
             alive_after=_ago(client_timeout),
+            poison_after=poison_after,
             known_kinds=json.dumps(list(known_kinds)),
             limit=limit,
         )
-        return [RescuedJob(*row) for row in rows]
+        return sorted(
+            RescuedJob(id, kind, queue, state, why or "", bool(is_poison))
+            for id, kind, queue, state, why, is_poison in rows
+        )
 
     def job_schedule(self, limit: int) -> list[tuple[str, int]]:
         return self._schedule(None, limit)
