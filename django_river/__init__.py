@@ -11,6 +11,7 @@ from django_river.exceptions import (
     JobProcessDied,
     JobSnooze,
     JobStuck,
+    JobSuspicious,
     JobTimeout,
     RegistryMismatch,
     RiverError,
@@ -52,6 +53,7 @@ __all__ = [
     # What else an attempt may fail with
     "JobProcessDied",
     "JobStuck",
+    "JobSuspicious",
     # Retry policies
     "DefaultRetry",
     "ExponentialRetry",

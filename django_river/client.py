@@ -52,6 +52,7 @@ from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
 from django_river.work.pulse import Pulse
+from django_river.work.run_times import RunTimes
 from django_river.work.watch import Watch
 from django_river.work.workers import Workers
 
@@ -157,6 +158,8 @@ class Client:
         )
         self.faults = FaultLog(storage=self.keeper.storage, client_id=self.id, registry=registry)
         self.workers.executor.on_timeout = self.faults.note_timeout
+        self.run_times = RunTimes(storage=self.keeper.storage)
+        self.completer.on_stored = self.run_times.note
         self.pulse = Pulse(
             storage=self.keeper.storage,
             client_id=self.id,
@@ -323,6 +326,8 @@ class Client:
             on_available=self.fetcher.hint,
             on_fault=self.faults.note,
             judge=self._new_judge(),
+            registry=self.registry,
+            promise=self.workers.executor.promises.of,
         )
         for service in services:
             # A leader without its services must not stay in office.
@@ -366,6 +371,7 @@ class Client:
         self.keeper.add("feel the pulse", self.pulse.feel)
         self.keeper.add("store progress", self.pulse.store)
         self.keeper.add("count faults", self.faults.store)
+        self.keeper.add("sample run times", self.run_times.store)
         self.keeper.add("stand in", self.stand_in.attempt)
         if self.fetcher.gatherer is not None:
             self.keeper.add("look for others", self._look_for_others)

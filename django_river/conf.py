@@ -16,8 +16,11 @@ from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
 from django_river.long_job_options import (
+    ADAPTIVE_OPTIONS,
     ISOLATION_OPTIONS,
+    AdaptiveConfig,
     IsolationConfig,
+    adaptive,
     heartbeats,
     is_heartbeats,
     isolation,
@@ -171,6 +174,10 @@ OPTIONS = (
         "How often what running jobs say of themselves is stored.",
     ),
     Option(
+        "ADAPTIVE_RESCUE", {}, "a dict of options", lambda v: isinstance(v, Mapping),
+        "When a job that promises no heartbeats runs so much longer than its kind that it is suspicious, and what then.",
+    ),
+    Option(
         "ISOLATION", {}, "a dict of options of isolated jobs", lambda v: isinstance(v, Mapping),
         "How many processes run isolated jobs, and how much memory each may use.",
     ),
@@ -274,6 +281,7 @@ class Config:
     poison_after: int = 3
     heartbeats: Mapping[int | str, float] = field(default_factory=dict)
     progress_interval: float = 2.0
+    adaptive_rescue: AdaptiveConfig = field(default_factory=AdaptiveConfig)
     isolation: IsolationConfig = field(default_factory=IsolationConfig)
 
     @property
@@ -320,8 +328,9 @@ def problems(raw: object) -> list[Problem]:
     election = raw.get("LEADER_ELECTION", {})
     if isinstance(election, Mapping):
         found += _election_problems(election)
-    if isinstance(raw.get("ISOLATION"), Mapping):
-        found += problems_in(raw["ISOLATION"], ISOLATION_OPTIONS, where=f"{SETTING}['ISOLATION']")
+    for name, options in (("ISOLATION", ISOLATION_OPTIONS), ("ADAPTIVE_RESCUE", ADAPTIVE_OPTIONS)):
+        if isinstance(raw.get(name), Mapping):
+            found += problems_in(raw[name], options, where=f"{SETTING}[{name!r}]")
     return found + (list(_combination_problems(raw)) if not found else [])
 
 
@@ -341,6 +350,7 @@ def config() -> Config:
     values["periodic"] = tuple(values["periodic"])
     values["release"] = values["release"] or os.environ.get(RELEASE_VARIABLE) or _project_version()
     values["isolation"] = isolation(values["isolation"])
+    values["adaptive_rescue"] = adaptive(values["adaptive_rescue"])
     values["heartbeats"] = heartbeats(values["heartbeats"])
     return Config(**values)
 

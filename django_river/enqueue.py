@@ -248,6 +248,7 @@ def job(
     heartbeat: timedelta | float | bool | None = None,
     auto_heartbeat: bool = False,
     on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry",
+    on_suspicious: Literal["flag", "cancel", "rescue", "ignore"] | None = None,
     retry: RetryPolicy | None = None,
     tags: Iterable[str] = (),
     unique: Unique | None = None,
@@ -291,6 +292,8 @@ def job(
     ``on_stuck``
         What becomes of a job that breaks its promise and does not stop: ``"retry"``, ``"discard"``, ``"cancel"``, or
         ``"flag"`` to let it run on and only say so.
+    ``on_suspicious``
+        What becomes of a job that runs far longer than its kind, instead of ``ADAPTIVE_RESCUE["POLICY"]``.
     ``retry``
         A policy: see :mod:`django_river.jobs.retry`.
     ``unique``

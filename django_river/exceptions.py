@@ -78,6 +78,10 @@ class JobStuck(RuntimeError):
     """A job has missed a heartbeat that it promised."""
 
 
+class JobSuspicious(RuntimeError):
+    """A job has run far longer than its kind usually does."""
+
+
 class StepError(RiverError):
     """A resumable job's steps do not fit together, or not with those of its last attempt."""
 

@@ -1,4 +1,4 @@
-"""The settings about jobs that take long: their processes."""
+"""The settings about jobs that take long: signs of life, what is too long, processes of their own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,43 @@ ISOLATION_OPTIONS = (
         "Bytes that such a process may allocate; beyond it, Python raises `MemoryError`. None is no bound.",
     ),
 )  # fmt: skip
+
+ADAPTIVE_OPTIONS = (
+    Option(
+        "FLOOR", 300, "seconds or a timedelta above 0", is_seconds,
+        "No job is suspicious that has run for less.",
+    ),
+    Option(
+        "FACTOR", 3, "a number from 1", lambda v: isinstance(v, int | float) and not isinstance(v, bool) and v >= 1,
+        "A job is suspicious that has run for so many times what 99 of 100 jobs of its kind take.",
+    ),
+    Option(
+        "SAMPLES", 20, "an int from 20", is_int(20),
+        "With fewer finished jobs of a kind, none of it is suspicious.",
+    ),
+    Option(
+        "POLICY", "flag", "'flag', 'cancel', 'rescue' or 'ignore'", lambda v: v in {"flag", "cancel", "rescue", "ignore"},
+        "What becomes of a suspicious job: it is only flagged, or cancelled, or tried again.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveConfig:
+    """``ADAPTIVE_RESCUE``. Spans are in seconds."""
+
+    floor: float = 300.0
+    factor: float = 3.0
+    samples: int = 20
+    policy: str = "flag"
+
+
+def adaptive(raw: Mapping[str, Any]) -> AdaptiveConfig:
+    """``ADAPTIVE_RESCUE`` as the client has it."""
+    values = {key.lower(): value for key, value in raw.items()}
+    if "floor" in values:
+        values["floor"] = seconds(values["floor"])
+    return AdaptiveConfig(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

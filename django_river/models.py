@@ -350,6 +350,8 @@ class RunTime(models.Model):
     kind = models.TextField()
     at = models.DateTimeField()
     seconds = models.FloatField()
+    #: Whether it had not ended by then, but was taken for suspicious.
+    was_cut_off = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "django_river_runtime"

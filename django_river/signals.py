@@ -22,6 +22,10 @@ job_stuck = Signal()
 #: An attempt has taken longer than its timeout. Arguments: ``job``, ``client_id``.
 job_timed_out = Signal()
 
+#: The leader has found a job that runs far longer than its kind. Arguments: ``job``
+#: (:class:`~django_river.storage.upkeep.RunningJob`), ``usual`` seconds at most, ``policy``.
+job_suspicious = Signal()
+
 #: The leader has made a job run again whose client is gone, or has ended it. Arguments: ``job``
 #: (:class:`~django_river.storage.upkeep.RescuedJob`).
 job_rescued = Signal()

@@ -21,7 +21,7 @@ from django_river.conf import (
     problems,
 )
 from django_river.exceptions import ConfigError
-from django_river.long_job_options import ISOLATION_OPTIONS, IsolationConfig
+from django_river.long_job_options import ADAPTIVE_OPTIONS, ISOLATION_OPTIONS, AdaptiveConfig, IsolationConfig
 
 SPANS = {option.name for option in OPTIONS if option.takes.startswith("seconds")}
 BAD_VALUES = {
@@ -43,6 +43,7 @@ BAD_VALUES = {
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
     "ISOLATION": [None, 4, "process"],
+    "ADAPTIVE_RESCUE": [None, "flag"],
     "POISON_AFTER": [0, None, 1.5],
     "HEARTBEATS": [None, {0: 5}, {5: 5}, {True: 5}, {1: 0}, {"": 5}, {"shop.send": "5"}],
     "PROGRESS_INTERVAL": [0, None],
@@ -77,6 +78,12 @@ BAD_ELECTION_VALUES = {
     "PREFERENCE": [1.5, 1001, None, True],
     "MINIMUM_TERM": [-1, None],
     "POLICY": ["Policy", 1],
+}
+BAD_ADAPTIVE_VALUES = {
+    "FLOOR": [0, None],
+    "FACTOR": [0.5, True, "3"],
+    "SAMPLES": [19, None],
+    "POLICY": ["discard", None],
 }
 BAD_ISOLATION_VALUES = {"PROCESSES": [0, "many", 1001], "MEMORY": [0, "1 GB", 1 << 20]}
 
@@ -164,6 +171,13 @@ class TestProblems:
 
         text = f"DJANGO_RIVER['ISOLATION'][{name!r}] must be {option.takes}, not {value!r}."
         assert problems({"ISOLATION": {name: value}}) == [Problem("E003", text, option.meaning)]
+
+    @pytest.mark.parametrize(("name", "value"), cases(BAD_ADAPTIVE_VALUES))
+    def test_looks_into_the_options_of_adaptive_rescue(self, name, value):
+        option = next(option for option in ADAPTIVE_OPTIONS if option.name == name)
+
+        text = f"DJANGO_RIVER['ADAPTIVE_RESCUE'][{name!r}] must be {option.takes}, not {value!r}."
+        assert problems({"ADAPTIVE_RESCUE": {name: value}}) == [Problem("E003", text, option.meaning)]
 
     def test_names_the_closest_key_for_an_unknown_one_of_isolation(self):
         (problem,) = problems({"ISOLATION": {"PROCESS": 4}})
@@ -286,6 +300,11 @@ class TestConfig:
         assert config().retentions("completed") == {None: 86_400.0, "logs": 60.0, "audit": KEEP}
         assert config().retentions("cancelled") == {None: 86_400.0}
         assert config().retentions("discarded") == {None: 2_592_000.0}
+
+    def test_fills_in_the_options_of_adaptive_rescue(self, settings):
+        settings.DJANGO_RIVER = {"ADAPTIVE_RESCUE": {"FLOOR": timedelta(minutes=1)}}
+
+        assert config().adaptive_rescue == AdaptiveConfig(floor=60.0, factor=3.0, samples=20, policy="flag")
 
     def test_fills_in_the_options_of_isolation(self, settings):
         settings.DJANGO_RIVER = {"ISOLATION": {"MEMORY": 1 << 30}}

@@ -81,6 +81,9 @@ class TestSettings:
     def test_lists_every_option_of_isolation(self):
         assert options_table(3) == described(long_job_options.ISOLATION_OPTIONS)
 
+    def test_lists_every_option_of_adaptive_rescue(self):
+        assert options_table(4) == described(long_job_options.ADAPTIVE_OPTIONS)
+
 
 class TestChecks:
     @pytest.fixture

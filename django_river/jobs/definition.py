@@ -23,6 +23,8 @@ R = TypeVar("R")
 MAX_ATTEMPTS_LIMIT = 32_767
 #: What may become of a job that gives no sign of life.
 ON_STUCK = ("retry", "discard", "cancel", "flag")
+#: And of one that runs far longer than its kind.
+ON_SUSPICIOUS = ("flag", "cancel", "rescue", "ignore")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class JobOptions:
     heartbeat: timedelta | float | bool | None = None
     auto_heartbeat: bool = False
     on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry"
+    on_suspicious: Literal["flag", "cancel", "rescue", "ignore"] | None = None
     retry: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
@@ -64,6 +67,10 @@ class JobOptions:
         if self.heartbeat is not None and self.heartbeat is not True and not _is_span(self.heartbeat):
             raise ValueError(
                 f"heartbeat must be a timedelta or seconds above 0, or True, got {self.heartbeat!r}"
+            )
+        if self.on_suspicious is not None and self.on_suspicious not in ON_SUSPICIOUS:
+            raise ValueError(
+                f"on_suspicious must be one of {', '.join(ON_SUSPICIOUS)}, got {self.on_suspicious!r}"
             )
         if self.on_stuck not in ON_STUCK:
             raise ValueError(f"on_stuck must be one of {', '.join(ON_STUCK)}, got {self.on_stuck!r}")

@@ -6,13 +6,18 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from threading import Lock
+from typing import Any
 
 from django_river import storage
 from django_river.conf import Config
+from django_river.jobs.definition import Definition
 from django_river.jobs.periodic_registry import PeriodicRegistry
+from django_river.jobs.registry import Registry
+from django_river.jobs.run_times import Suspicion
 from django_river.maintenance import reindexer
 from django_river.maintenance.client_cleaner import ClientCleaner
 from django_river.maintenance.job_cleaner import JobCleaner, retentions
+from django_river.maintenance.job_inspector import JobInspector
 from django_river.maintenance.job_rescuer import JobRescuer, OnFault
 from django_river.maintenance.job_scheduler import JobScheduler
 from django_river.maintenance.judge import Judge
@@ -39,6 +44,8 @@ def leader_services(
     on_available: Callable[[Collection[str]], None],
     on_fault: OnFault,
     judge: Judge,
+    registry: Registry,
+    promise: Callable[[Definition[..., Any], int], float | None],
 ) -> Sequence[Service]:
     """All services of a term, ready to be started.
 
@@ -70,6 +77,19 @@ def leader_services(
         QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
         ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),
     ]
+    if config.adaptive_rescue.policy != "ignore":
+        known = config.adaptive_rescue
+        services.append(
+            JobInspector(
+                upkeep=patient,
+                lock=lock,
+                suspicion=Suspicion(floor=known.floor, factor=known.factor, samples=known.samples),
+                policy=known.policy,
+                registry=registry,
+                promise=promise,
+                on_fault=on_fault,
+            )
+        )
     if kept := retentions(config):
         services.append(JobCleaner(upkeep=patient, lock=lock, retentions=kept))
     if config.reindex_at is not None:

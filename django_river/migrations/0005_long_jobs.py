@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
                 ("kind", models.TextField()),
                 ("at", models.DateTimeField()),
                 ("seconds", models.FloatField()),
+                ("was_cut_off", models.BooleanField(db_default=False, default=False)),
             ],
             options={
                 "verbose_name": "run time",

@@ -16,6 +16,7 @@ from datetime import time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_river.faults import Fault
+from django_river.jobs.run_times import Sample
 from django_river.jobs.states import State
 from django_river.storage.base import Session
 
@@ -85,6 +86,19 @@ class RescuedJob(NamedTuple):
     why: str
     #: Whether it was discarded because it has taken too many clients with it.
     is_poison: bool
+
+
+class RunningJob(NamedTuple):
+    """A job that has been running for long."""
+
+    id: int
+    kind: str
+    queue: str
+    priority: int
+    attempt: int
+    client_id: str
+    #: For how long it has been running.
+    seconds: float
 
 
 class TermOver(Exception):
@@ -163,6 +177,14 @@ class Upkeep(ABC):
         """
 
     @abstractmethod
+    def job_flag(self, job: RunningJob, *, usual: float, cancel: bool) -> bool:
+        """Note that a running job is suspicious, and ask it to stop if ``cancel``; false if it is not as it was seen."""
+
+    @abstractmethod
+    def job_old(self, older_than: timedelta, *, limit: int) -> list[RunningJob]:
+        """Jobs that have been running for longer, and are not flagged yet. Writes nothing."""
+
+    @abstractmethod
     def job_rescue(
         self,
         *,
@@ -193,6 +215,24 @@ class Upkeep(ABC):
     @abstractmethod
     def job_seconds_until_due(self) -> float | None:
         """Seconds until the next scheduled or retryable job is due; negative if it is, ``None`` without any."""
+
+    @abstractmethod
+    def job_take(self, job: RunningJob, *, error: str) -> bool:
+        """Take a running job from its client, as an attempt that failed; false if it is not as it was seen.
+
+        The time it has run is remembered like that of one that has ended: else nothing longer would ever be learnt. At
+        the last attempt it is discarded.
+        """
+
+    # Run times
+
+    @abstractmethod
+    def run_time_clean(self) -> None:
+        """Forget what :mod:`django_river.jobs.run_times` says is to be forgotten."""
+
+    @abstractmethod
+    def run_time_list(self) -> dict[str, list[Sample]]:
+        """All samples by kind. Writes nothing."""
 
     # Leadership
 

@@ -13,6 +13,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from django_river.conf import KEEP, Config
+from django_river.jobs.registry import Registry
 from django_river.maintenance.judge import Judge
 from django_river.maintenance.services import leader_services
 from django_river.models import Client, Job, Leader, Queue
@@ -22,7 +23,15 @@ from tests.factories import ClientFactory, JobFactory, QueueFactory
 from tests.periodic import declare, registry_of
 from tests.waiting import wait_until
 
-NAMES = ["job-scheduler", "job-rescuer", "queue-cleaner", "client-cleaner", "job-cleaner", "reindexer"]
+NAMES = [
+    "job-scheduler",
+    "job-rescuer",
+    "queue-cleaner",
+    "client-cleaner",
+    "job-inspector",
+    "job-cleaner",
+    "reindexer",
+]
 CONFIG = Config(reindex_at=dt.time(3, 30))
 DAY = timedelta(days=1)
 THREADS = 10
@@ -43,6 +52,8 @@ def build(begin):
             on_available=lambda queues: None,
             on_fault=lambda *args: None,
             judge=Judge(own_id="me", client_timeout=60.0, heartbeat_interval=1e-9, clock=time.monotonic),
+            registry=Registry(),
+            promise=lambda definition, priority: None,
         )
         built.extend(services)
         return {service.name: service for service in services}
@@ -87,7 +98,7 @@ class TestTerm:
     def test_has_only_those_that_the_settings_want(self, build):
         keep = Config(completed_retention=KEEP, cancelled_retention=KEEP, discarded_retention=KEEP)
 
-        assert list(build(keep)) == NAMES[:4]
+        assert list(build(keep)) == NAMES[:5]
 
     def test_has_those_of_periodic_jobs_if_there_are_any(self, build):
         services = build(periodic=registry_of(declare()))

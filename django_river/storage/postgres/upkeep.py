@@ -11,6 +11,7 @@ from psycopg.errors import LockNotAvailable
 
 from django_river.chance import chance
 from django_river.faults import Fault
+from django_river.jobs.run_times import KEPT_FOR_DAYS, KEPT_OLDER, KEPT_PER_HOUR, Sample
 from django_river.storage.statements import load
 from django_river.storage.upkeep import (
     CleanedPage,
@@ -18,6 +19,7 @@ from django_river.storage.upkeep import (
     QueuePage,
     RescuedJob,
     Retention,
+    RunningJob,
     Sights,
     Upkeep,
 )
@@ -73,6 +75,30 @@ class PostgresUpkeep(Upkeep):
             limit=limit,
         )
         return CleanedPage(examined, deleted, passed_id, has_more)
+
+    def job_flag(self, job: RunningJob, *, usual: float, cancel: bool) -> bool:
+        return bool(self._run("job_flag", usual=usual, cancel=cancel, **_attempt_at(job)))
+
+    def job_old(self, older_than: timedelta, *, limit: int) -> list[RunningJob]:
+        rows = self._run("job_old", older_than=older_than, limit=limit)
+        return [RunningJob._make(row) for row in rows]
+
+    def job_take(self, job: RunningJob, *, error: str) -> bool:
+        return bool(self._run("job_take", error=error, **_attempt_at(job)))
+
+    def run_time_clean(self) -> None:
+        self._run(
+            "run_time_clean",
+            kept_per_hour=KEPT_PER_HOUR,
+            kept_older=KEPT_OLDER,
+            kept_for=timedelta(days=KEPT_FOR_DAYS),
+        )
+
+    def run_time_list(self) -> dict[str, list[Sample]]:
+        samples: dict[str, list[Sample]] = {}
+        for kind, *sample in self._run("run_time_list"):
+            samples.setdefault(kind, []).append(Sample(*sample))
+        return samples
 
     def job_rescue(
         self,
@@ -160,3 +186,7 @@ class PostgresUpkeep(Upkeep):
                 return None
             raise
         return [(queue, count) for queue, count, _ in rows]
+
+
+def _attempt_at(job: RunningJob) -> dict[str, Any]:
+    return {"id": job.id, "attempt": job.attempt, "client_id": job.client_id}

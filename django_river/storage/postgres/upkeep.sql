@@ -125,6 +125,95 @@ WHERE id = %(id)s
     AND (%(why)s <> 'client_lost' OR coalesce(pg_try_advisory_xact_lock_shared(session), false))
 RETURNING id;
 
+-- name: job_old
+SELECT id, kind, queue, priority, attempt, attempted_by[cardinality(attempted_by)],
+    extract(epoch FROM statement_timestamp() - attempted_at)::float8
+FROM river_job
+WHERE state = 'running'
+    AND attempted_at < statement_timestamp() - %(older_than)s::interval
+    AND cardinality(attempted_by) > 0
+    AND (metadata -> 'django_river:suspicious' -> 'attempt') IS DISTINCT FROM to_jsonb(attempt)
+ORDER BY id
+LIMIT %(limit)s;
+
+-- name: job_flag
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+)
+UPDATE river_job
+SET metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END
+    || jsonb_build_object('django_river:suspicious', jsonb_build_object(
+        'at', to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'attempt', attempt, 'usual', %(usual)s::float8
+    ))
+    || CASE
+        WHEN %(cancel)s THEN jsonb_build_object('cancel_attempted_at', to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) ELSE '{}'
+    END
+WHERE id = %(id)s
+    AND EXISTS (SELECT FROM term)
+    AND state = 'running'
+    AND attempt = %(attempt)s
+    AND attempted_by[cardinality(attempted_by)] = %(client_id)s
+RETURNING id;
+
+-- name: job_take
+-- A cancel that was asked for is kept.
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+), taken AS (
+    UPDATE river_job
+    SET state = (CASE
+            WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled'
+            WHEN attempt >= max_attempts THEN 'discarded'
+            ELSE 'retryable'
+        END)::river_job_state,
+        finalized_at = CASE
+            WHEN metadata ? 'cancel_attempted_at' OR attempt >= max_attempts THEN statement_timestamp()
+        END,
+        scheduled_at = statement_timestamp(),
+        errors = array_append(errors, jsonb_build_object(
+            'at', to_char(attempted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'attempt', attempt, 'error', %(error)s::text, 'trace', ''
+        ))
+    WHERE id = %(id)s
+        AND EXISTS (SELECT FROM term)
+        AND state = 'running'
+        AND attempt = %(attempt)s
+        AND attempted_by[cardinality(attempted_by)] = %(client_id)s
+    RETURNING id, kind, extract(epoch FROM statement_timestamp() - attempted_at)::float8 AS seconds
+)
+INSERT INTO django_river_runtime (kind, at, seconds, was_cut_off)
+SELECT kind, statement_timestamp(), seconds, true FROM taken
+RETURNING id;
+
+-- name: run_time_clean
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+)
+DELETE FROM django_river_runtime
+WHERE EXISTS (SELECT FROM term) AND id = ANY(ARRAY(
+    SELECT id
+    FROM (
+        SELECT id, at,
+            row_number() OVER (PARTITION BY kind, date_trunc('hour', at) ORDER BY random()) AS in_hour,
+            row_number() OVER (PARTITION BY kind ORDER BY id DESC) AS newest
+        FROM django_river_runtime
+    ) AS ranked
+    WHERE in_hour > %(kept_per_hour)s
+        OR at < statement_timestamp() - %(kept_for)s::interval
+        OR (at < statement_timestamp() - interval '1 day' AND newest > %(kept_older)s)
+));
+
+-- name: run_time_list
+SELECT kind, extract(epoch FROM statement_timestamp() - at)::float8, seconds, was_cut_off
+FROM django_river_runtime
+ORDER BY id;
+
 -- name: job_rescue
 -- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail.
 WITH term AS MATERIALIZED (

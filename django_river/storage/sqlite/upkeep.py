@@ -9,6 +9,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django_river.faults import Fault
+from django_river.jobs.run_times import KEPT_FOR_DAYS, KEPT_OLDER, KEPT_PER_HOUR, Sample
 from django_river.jobs.states import State
 from django_river.storage.sqlite.moments import as_moment, as_text
 from django_river.storage.statements import load
@@ -18,6 +19,7 @@ from django_river.storage.upkeep import (
     QueuePage,
     RescuedJob,
     Retention,
+    RunningJob,
     Sights,
     Upkeep,
 )
@@ -90,6 +92,41 @@ class SqliteUpkeep(Upkeep):
         if after + span < self._last_id(retention.state) and self.leader_lasts():
             return CleanedPage(len(rows), deleted, after + span, has_more=True)
         return CleanedPage(len(rows), deleted, old_id, has_more=False)
+
+    def job_flag(self, job: RunningJob, *, usual: float, cancel: bool) -> bool:
+        return bool(self._run("job_flag", usual=usual, cancel=cancel, **_attempt_at(job)))
+
+    def job_old(self, older_than: timedelta, *, limit: int) -> list[RunningJob]:
+        now = datetime.now(UTC)
+        rows = self._run("job_old", began_before=_ago(older_than), limit=limit)
+        return [
+            RunningJob(id, kind, queue, priority, attempt, owner, (now - as_moment(began_at)).total_seconds())
+            for id, kind, queue, priority, attempt, owner, began_at in rows
+        ]
+
+    def job_take(self, job: RunningJob, *, error: str) -> bool:
+        with self.session.atomic():
+            rows = self._run("job_take", error=error, **_attempt_at(job))
+            if rows:
+                self._run("run_time_add_cut_off", kind=job.kind, seconds=job.seconds)
+        return bool(rows)
+
+    def run_time_clean(self) -> None:
+        self._run(
+            "run_time_clean",
+            kept_per_hour=KEPT_PER_HOUR,
+            kept_older=KEPT_OLDER,
+            kept_after=_ago(timedelta(days=KEPT_FOR_DAYS)),
+            a_day_ago=_ago(timedelta(days=1)),
+        )
+
+    def run_time_list(self) -> dict[str, list[Sample]]:
+        samples: dict[str, list[Sample]] = {}
+        now = datetime.now(UTC)
+        for kind, at, seconds, was_cut_off in self._run("run_time_list"):
+            sample = Sample((now - as_moment(at)).total_seconds(), seconds, bool(was_cut_off))
+            samples.setdefault(kind, []).append(sample)
+        return samples
 
     def job_rescue(
         self,
@@ -198,3 +235,7 @@ class SqliteUpkeep(Upkeep):
 
 def _ago(span: timedelta) -> str:
     return as_text(datetime.now(UTC) - span)
+
+
+def _attempt_at(job: RunningJob) -> dict[str, Any]:
+    return {"id": job.id, "attempt": job.attempt, "client_id": job.client_id}

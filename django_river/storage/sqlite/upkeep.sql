@@ -58,6 +58,78 @@ WHERE id = :id
     )
 RETURNING id;
 
+-- name: job_old
+SELECT id, kind, queue, priority, attempt, json_extract(attempted_by, '$[#-1]'), attempted_at
+FROM river_job
+WHERE state = 'running'
+    AND attempted_at < :began_before
+    AND json_array_length(attempted_by) > 0
+    AND json_extract(metadata, '$."django_river:suspicious".attempt') IS NOT attempt
+ORDER BY id
+LIMIT :limit;
+
+-- name: job_flag
+UPDATE river_job
+SET metadata = json_patch(
+    json_set(
+        iif(json_type(metadata) = 'object', metadata, '{}'), '$."django_river:suspicious"',
+        json_object('at', replace(:now, ' ', 'T') || 'Z', 'attempt', attempt, 'usual', :usual)
+    ),
+    iif(:cancel, json_object('cancel_attempted_at', replace(:now, ' ', 'T') || 'Z'), '{}')
+)
+WHERE id = :id
+    AND EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    )
+    AND state = 'running'
+    AND attempt = :attempt
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+RETURNING id;
+
+-- name: job_take
+UPDATE river_job
+SET state = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled'
+        WHEN attempt >= max_attempts THEN 'discarded'
+        ELSE 'retryable'
+    END,
+    finalized_at = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL OR attempt >= max_attempts THEN :now
+    END,
+    scheduled_at = :now,
+    errors = json_insert(coalesce(errors, '[]'), '$[#]', json_object(
+        'at', replace(attempted_at, ' ', 'T') || 'Z', 'attempt', attempt, 'error', :error, 'trace', ''
+    ))
+WHERE id = :id
+    AND EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    )
+    AND state = 'running'
+    AND attempt = :attempt
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+RETURNING id;
+
+-- name: run_time_clean
+DELETE FROM django_river_runtime
+WHERE EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    ) AND id IN (
+    SELECT id
+    FROM (
+        SELECT id, at,
+            row_number() OVER (PARTITION BY kind, substr(at, 1, 13) ORDER BY random()) AS in_hour,
+            row_number() OVER (PARTITION BY kind ORDER BY id DESC) AS newest
+        FROM django_river_runtime
+    )
+    WHERE in_hour > :kept_per_hour OR at < :kept_after OR (at < :a_day_ago AND newest > :kept_older)
+);
+
+-- name: run_time_list
+SELECT kind, at, seconds, was_cut_off FROM django_river_runtime ORDER BY id;
+
+-- name: run_time_add_cut_off
+INSERT INTO django_river_runtime (kind, at, seconds, was_cut_off) VALUES (:kind, :now, :seconds, true);
+
 -- name: job_rescue
 -- See that of Postgres. RETURNING shows the row as it is afterwards.
 UPDATE river_job
