@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from django.db import connection
 
 from django_river import operations
 from django_river.models import Client, FaultCount, Job
+from tests.conftest import ROOT, environ_for
 from tests.e2e.processes import Workers
+from tests.e2e.test_failover import WRONG_CLOCK
+from tests.relay import Relay
 from tests.shop import isolated, jobs
 from tests.shop.models import Run
 from tests.waiting import wait_until
@@ -28,8 +35,8 @@ def start(process_environ):
     """Starts a worker of one queue; all are killed at the end."""
     started = []
 
-    def start(queue, **settings):
-        workers = Workers(f"--queues={queue}", environ=process_environ, settings=settings)
+    def start(queue, *, environ=None, **settings):
+        workers = Workers(f"--queues={queue}", environ=environ or process_environ, settings=settings)
         started.append(workers)
         workers.start()
         return workers.wait_ready()
@@ -38,7 +45,7 @@ def start(process_environ):
     for workers in started:
         if workers.process.poll() is None:
             os.killpg(workers.process.pid, signal.SIGCONT)
-        workers.kill()
+        workers.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -119,7 +126,7 @@ class TestStalled:
         victim = start("other", HEARTBEAT_INTERVAL=0.5, CLIENT_TIMEOUT=20)
         job = begin(flag)
         os.kill(victim.process.pid, signal.SIGSTOP)
-        threading.Event().wait(5)  # the stall itself
+        threading.Event().wait(3)  # the stall itself
         os.kill(victim.process.pid, signal.SIGCONT)
         flag.unlink()
         wait_until(lambda: row(job).state == "completed", 20)
@@ -130,7 +137,7 @@ class TestStalled:
         start("default")
         start("other")
         job = begin(flag)
-        for _ in range(3):
+        for _ in range(2):
             with connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -141,6 +148,84 @@ class TestStalled:
         wait_until(lambda: row(job).state == "completed", 20)
 
         assert (row(job).attempt, row(job).errors) == (1, None)
+
+
+def test_a_job_that_takes_hours_runs_once(start, flag):
+    """By a clock that goes two thousand times as fast: all spans are that much shorter."""
+    fast = {"HEARTBEAT_INTERVAL": 0.2, "CLIENT_TIMEOUT": 1, "RESCUE_AFTER": 0.5, "STUCK_AFTER": 0.5}
+    start("default", **fast)
+    start("other", **fast)
+    job = begin(flag, jobs.until_told)
+    threading.Event().wait(3.6)  # two hours
+    flag.unlink()
+    wait_until(lambda: row(job).state == "completed", 20)
+
+    assert (row(job).attempt, row(job).errors) == (1, None)
+
+
+@pytest.mark.postgres
+class TestCutOff:
+    def test_jobs_are_rescued_and_the_client_comes_back(self, start, flag, process_environ):
+        start("default", **QUICK)
+        url = urlsplit(process_environ["DATABASE_URL"])
+        with Relay(url.hostname, url.port) as relay:
+            environ = {**process_environ, "DATABASE_URL": relay.through(process_environ["DATABASE_URL"])}
+            victim = start("other", environ=environ, **QUICK)
+            job = begin(flag)
+            relay.cut()
+            wait_until(lambda: row(job).state == "available", 30)
+            assert "client lost" in row(job).errors[-1]["error"]
+            relay.mend()
+            wait_until(lambda: "and is back" in victim.output, 40)
+            flag.unlink()
+            victim.kill()
+
+
+@pytest.mark.postgres
+class TestRestart:
+    def test_a_database_that_was_away_costs_no_job(self, private_postgres, flag):
+        environ = environ_for(private_postgres.url)
+        settings = {"HEARTBEAT_INTERVAL": 0.5, "PROGRESS_INTERVAL": 0.2}
+        enqueue = "import django, sys; django.setup(); from tests.shop.jobs import until_told"
+        enqueue += "; until_told.using(queue='other').enqueue(flag=sys.argv[1])"
+        with (
+            Workers("--queues=default", environ=environ, settings=settings) as leader,
+            Workers("--queues=other", environ=environ, settings=settings) as other,
+        ):
+            leader.wait_ready()
+            other.wait_ready()
+            subprocess.run([sys.executable, "-c", enqueue, str(flag)], cwd=ROOT, env=environ, check=True)
+            wait_until(flag.exists, 30)
+            private_postgres.stop()
+            threading.Event().wait(3)  # it is away
+            private_postgres.start()
+            with psycopg.connect(private_postgres.url, autocommit=True) as server:
+                beat = "SELECT count(*) FROM django_river_client WHERE heartbeat_at > now() - interval '1 second'"
+                wait_until(lambda: server.execute(beat).fetchone() == (2,), 40)
+                flag.unlink()
+                done = "SELECT state::text, attempt, errors IS NULL FROM river_job"
+                wait_until(lambda: server.execute(done).fetchone()[0] == "completed", 40)
+
+                assert server.execute(done).fetchone() == ("completed", 1, True)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("wrong", [-3600], ids=["behind"])
+def test_a_client_whose_clock_is_wrong_is_judged_by_the_databases(
+    start, flag, process_environ, tmp_path, wrong
+):
+    (tmp_path / "sitecustomize.py").write_text(WRONG_CLOCK.format(wrong=wrong))
+    path = os.pathsep.join([str(tmp_path), process_environ["PYTHONPATH"]])
+    start("default", **QUICK)
+    victim = start("other", environ={**process_environ, "PYTHONPATH": path}, **QUICK)
+    job = begin(flag, jobs.until_told)
+    # Longer than it takes to be stale.
+    wait_until(lambda: row(job).heartbeat is not None and "wrong by" in victim.output, 20)
+    threading.Event().wait(4)
+    flag.unlink()
+    wait_until(lambda: row(job).state == "completed", 20)
+
+    assert (row(job).attempt, row(job).errors) == (1, None)
 
 
 class TestCancel:
