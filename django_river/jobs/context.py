@@ -180,6 +180,11 @@ class JobContext:
         return self._beat
 
     @property
+    def output(self) -> bytes | None:
+        """The recorded output as JSON, if any."""
+        return self._kept.get("output") if self._kept is not None else None
+
+    @property
     def kept(self) -> dict[str, bytes] | None:
         """What is to stand in the job's metadata, as JSON by key; ``None`` without anything."""
         return self._kept

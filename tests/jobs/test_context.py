@@ -74,6 +74,7 @@ class TestOutput:
         job.record_output([1])
         job.record_output({"pages": 3})
 
+        assert job.output == b'{"pages":3}'
         assert job.kept == {"output": b'{"pages":3}'}
 
     def test_that_json_cannot_hold_is_refused_and_changes_nothing(self):
