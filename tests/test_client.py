@@ -144,6 +144,7 @@ class TestStart:
             "river-keeper",
             "river-job-scheduler",
             "river-job-rescuer",
+            "river-job-inspector",
             "river-job-cleaner",
             "river-queue-cleaner",
             "river-client-cleaner",
