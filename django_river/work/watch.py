@@ -28,6 +28,8 @@ class Watch:
         self.client_id = client_id
         self.attempts = attempts
         self.workers = workers
+        # Those that waited to begin at the last look: what is gathered for a batch may do so for long.
+        self._waiting: set[Attempt] = set()
 
     def look(self) -> float:
         """Ask jobs to stop whose time is up, and give up those that did not; in how many seconds to look again."""
@@ -39,12 +41,7 @@ class Watch:
 
     def look_for_summons(self) -> float:
         """Ask the database which of our jobs should stop. Short ones are over before that: they cost nothing."""
-        began_before = time.monotonic() - YOUNG_SECONDS
-        running = [
-            (attempt.job.id, attempt.job.attempt)
-            for attempt in self.attempts.started()
-            if attempt.context is not None and attempt.context.began_at <= began_before
-        ]
+        running = [(attempt.job.id, attempt.job.attempt) for attempt in self._elder()]
         for job_id, number, is_lost in self.storage.job_look(self.client_id, running) if running else ():
             attempt = self.attempts.get(job_id)
             # It may have ended meanwhile, and even been claimed again.
@@ -57,6 +54,22 @@ class Watch:
         attempt = self.attempts.get(job_id)
         if attempt is not None:
             attempt.cancel(CancelReason.CANCEL)
+
+    def _elder(self) -> list[Attempt]:
+        """Those that have been here for a while, whether they run or wait."""
+        began_before = time.monotonic() - YOUNG_SECONDS
+        waited, self._waiting = self._waiting, set()
+        elder = []
+        for attempt in self.attempts.all():
+            if attempt.is_settled:
+                continue
+            if attempt.context is None:
+                self._waiting.add(attempt)
+                if attempt in waited:
+                    elder.append(attempt)
+            elif attempt.context.began_at <= began_before:
+                elder.append(attempt)
+        return elder
 
     def _summon(self, attempt: Attempt, *, is_lost: bool) -> None:
         if is_lost and attempt.cancel_reason is not CancelReason.LOST:

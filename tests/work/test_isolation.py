@@ -192,7 +192,7 @@ class TestStop:
         change = ended(results, attempt)
 
         assert time.monotonic() - attempt.deadline < 1
-        assert error(change) == "JobTimeout: took longer than its timeout; its process was killed"
+        assert error(change) == "JobTimeout: took longer than its timeout of 1 s"
         assert not is_alive(pid)
 
     @pytest.mark.parametrize("function", [isolated.spin, isolated.stuck_in_c], ids=lambda f: f.kind)

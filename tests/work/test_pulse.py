@@ -15,13 +15,15 @@ from django_river.jobs.context import CancelReason
 from django_river.jobs.states import State
 from django_river.signals import job_stuck
 from django_river.work.attempts import Attempts
+from django_river.work.batches import BatchCall, Member
 from django_river.work.fault_log import FaultLog
 from django_river.work.outcomes import SUCCESS
+from django_river.work.producer import Producer
 from django_river.work.promises import DEFAULT_SECONDS, Promises
 from django_river.work.pulse import Pulse
 from tests.storage.steps import row
 from tests.waiting import wait_until
-from tests.work.building import attempt_at, claim, registry_of
+from tests.work.building import attempt_at, claim, claimed, registry_of
 from tests.work.test_workers import build, held, results, run  # noqa: F401  (fixtures)
 
 
@@ -173,6 +175,54 @@ class TestFeel:
 
         asyncio.run(job())
         assert pulse.attempt.cancel_reason is CancelReason.STUCK
+
+
+class TestBatch:
+    """All members of a call are heard of with each of them, and silent together."""
+
+    @pytest.fixture
+    def pulse(self, feel):
+        members = [Member(claimed(), Producer("default", max_workers=10)) for _ in range(2)]
+        call = BatchCall(members)
+        pulse = feel(silent=31, heartbeat=30, attempt=members[0])
+        members[1].context = JobContext(id=members[1].job.id)
+        call.context = JobContext(id=members[0].job.id)
+        members[1].context.heartbeat_at = call.context.heartbeat_at = time.monotonic() - 31
+        pulse.attempts.add(members)
+        pulse.call = call
+        return pulse
+
+    @pytest.mark.parametrize("who", [lambda call: call, lambda call: call.members[1]], ids=["call", "item"])
+    def test_one_beats_for_all(self, pulse, heard, who):
+        who(pulse.call).context.heartbeat()
+        pulse.feel()
+
+        assert (heard, pulse.call.cancel_reason) == ([], None)
+
+    def test_that_is_silent_is_told_to_stop_as_a_whole(self, pulse, heard):
+        pulse.feel()
+
+        assert pulse.call.cancel_reason is CancelReason.STUCK
+        assert pulse.call.context.cancel_reason is CancelReason.STUCK
+        assert [id for id, _ in heard] == [member.job.id for member in pulse.call.members]
+
+    def test_beats_by_itself_while_its_loop_turns(self, feel):
+        pulse = feel(
+            silent=5,
+            heartbeat=30,
+            auto_heartbeat=True,
+            attempt=Member(claimed(), Producer("default", max_workers=10)),
+        )
+        call = BatchCall([pulse.attempt])
+        before = pulse.attempt.context.heartbeat_at
+
+        async def job():
+            call.task = asyncio.current_task()
+            pulse.feel()
+            await asyncio.sleep(0)
+
+        asyncio.run(job())
+        assert pulse.attempt.context.heartbeat_at > before
 
 
 class TestStore:

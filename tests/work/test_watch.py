@@ -109,5 +109,15 @@ class TestSummons:
 
         watch.look_for_summons()
 
+    def test_finds_what_waits_to_begin_for_longer_than_a_moment(self, watch, attempts, store):
+        (attempt,) = claim(store, 1)
+        attempts.add([attempt])
+        operations.cancel(attempt.job.id)
+        watch.look_for_summons()
+        assert attempt.cancel_reason is None
+
+        watch.look_for_summons()
+        assert attempt.cancel_reason is CancelReason.CANCEL
+
     def test_is_soon_enough(self):
         assert module.SUMMONS_SECONDS + module.YOUNG_SECONDS < 2
