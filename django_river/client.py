@@ -39,7 +39,7 @@ from django_river.notifier import Ears, Notifier
 from django_river.registration import Registration, declared_registry
 from django_river.service import Service
 from django_river.signals import client_returned, client_started, client_stopped
-from django_river.storage.base import ClientInfo
+from django_river.storage.base import ClientInfo, QueueState
 from django_river.terms import Term
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
@@ -216,6 +216,9 @@ class Client:
         )
         self._take_on_duties()
         self._on_crash = on_crash
+        # Guards which queues are paused, and counts how often we were told.
+        self._pausing = Lock()
+        self._pauses_heard = 0
         # Written by the notifier, and with each term.
         self._session_lost_at: float | None = None
         self._judge: Judge | None = None
@@ -398,14 +401,12 @@ class Client:
         return {service.name: service.trouble for service in services if service.trouble}
 
     def _touch_queues(self) -> float:
-        for queue in self.keeper.storage.queue_touch(sorted(self.queues)):
-            self._set_paused(queue.name, is_paused=queue.is_paused)
+        self._follow_pauses(self.keeper.storage.queue_touch)
         return TOUCH_SECONDS
 
     def _reconcile(self) -> float:
         """Find what notifications would have said of our queues."""
-        for queue in self.keeper.storage.queue_list(sorted(self.queues)):
-            self._set_paused(queue.name, is_paused=queue.is_paused)
+        self._follow_pauses(self.keeper.storage.queue_list)
         return RECONCILE_LISTENING if self._is_listening else RECONCILE_POLLING
 
     @property
@@ -424,8 +425,21 @@ class Client:
         self.keeper.hurry("reconcile", "look for summons", "heartbeat", "registration")
 
     def _pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
-        for name in self.producers if queue == "*" else (queue,):
-            self._set_paused(name, is_paused=is_paused)
+        with self._pausing:
+            self._pauses_heard += 1
+            for name in self.producers if queue == "*" else (queue,):
+                self._set_paused(name, is_paused=is_paused)
+
+    def _follow_pauses(self, read: Callable[[Sequence[str]], Sequence[QueueState]]) -> None:
+        """Take over what the rows say. What we have heard while they were read is newer: then they are read again."""
+        while True:
+            heard = self._pauses_heard
+            rows = read(sorted(self.queues))
+            with self._pausing:
+                if heard == self._pauses_heard:
+                    for row in rows:
+                        self._set_paused(row.name, is_paused=row.is_paused)
+                    return
 
     def _set_paused(self, name: str, *, is_paused: bool) -> None:
         producer = self.producers.get(name)
