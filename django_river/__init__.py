@@ -8,12 +8,16 @@ from django_river.exceptions import (
     JobCancel,
     JobDiscard,
     JobInterrupted,
+    JobProcessDied,
     JobSnooze,
+    JobStuck,
+    JobSuspicious,
     JobTimeout,
     QueueClosed,
     QueueExists,
     RegistryMismatch,
     RiverError,
+    StepError,
     UnknownPeriodicJob,
     UnknownQueue,
 )
@@ -48,6 +52,10 @@ __all__ = [
     "JobInterrupted",
     "JobSnooze",
     "JobTimeout",
+    # What else an attempt may fail with
+    "JobProcessDied",
+    "JobStuck",
+    "JobSuspicious",
     # Retry policies
     "DefaultRetry",
     "ExponentialRetry",
@@ -64,5 +72,6 @@ __all__ = [
     "RegistryMismatch",
     "RiverError",
     "UnknownPeriodicJob",
+    "StepError",
     "UnknownQueue",
 ]

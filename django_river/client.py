@@ -22,6 +22,7 @@ from django_river import storage
 from django_river.candidate import Candidate
 from django_river.conf import FOLLOW, Config
 from django_river.exceptions import ConfigError
+from django_river.faults import Fault
 from django_river.hints import hints
 from django_river.identity import unique_client_id, version
 from django_river.jobs.context import CancelReason
@@ -29,6 +30,7 @@ from django_river.jobs.periodic_registry import PeriodicRegistry
 from django_river.jobs.registry import Registry
 from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import RENEWALS
+from django_river.maintenance.judge import RECOVERY, Judge
 from django_river.maintenance.maintainer import Maintainer
 from django_river.maintenance.services import leader_services
 from django_river.maintenance.stand_in import StandIn
@@ -37,12 +39,13 @@ from django_river.notifier import Ears, Notifier
 from django_river.queue_options import QueueConfig, is_pattern
 from django_river.registration import Registration, declared_registry
 from django_river.service import Service
-from django_river.signals import client_started, client_stopped
-from django_river.storage.base import ClientInfo
+from django_river.signals import client_returned, client_started, client_stopped
+from django_river.storage.base import ClientInfo, QueueState
 from django_river.terms import Term
 from django_river.work.attempts import Attempts
 from django_river.work.autoscaler import INTERVAL as SCALE_SECONDS
 from django_river.work.completer import Completer
+from django_river.work.fault_log import FaultLog
 from django_river.work.fetcher import Fetcher
 from django_river.work.gatherer import Gatherer
 from django_river.work.homes import Homes
@@ -50,19 +53,21 @@ from django_river.work.keeper import Keeper
 from django_river.work.leader_bound import LeaderBound
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
+from django_river.work.pulse import Pulse
 from django_river.work.queue_set import Choice, QueueSet
+from django_river.work.run_times import RunTimes
+from django_river.work.watch import Watch
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
 
 #: No statement of the worker's own may take longer than this, in seconds.
 STATEMENT_TIMEOUT = 10.0
-#: How often queue states and cancels are polled, in seconds: with notifications arriving, and without.
+#: How often queue states are polled, in seconds: with notifications arriving, and without.
 RECONCILE_LISTENING = 10.0
 RECONCILE_POLLING = 2.0
 #: Queue rows say that somebody works the queue.
 TOUCH_SECONDS = 600.0
-OVERDUE_SECONDS = 0.5
 #: How often what is said of queues is looked for: with notifications arriving, and without.
 ROWS_LISTENING = 10.0
 ROWS_POLLING = 1.0
@@ -142,9 +147,7 @@ class Client:
             slots=slots,
             on_room=self.fetcher.freed,
         )
-        self.homes = Homes(
-            self.id, leader_bound=[name for name, options in self.queues.items() if options.leader_only]
-        )
+        self.homes = Homes(self.id, is_leader_bound=self.queue_set.is_leader_bound)
         if any(definition.options.batch is not None for definition in registry):
             self.fetcher.gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
         # Nothing that the keeper does may last so long that the lease is not renewed in time.
@@ -160,6 +163,24 @@ class Client:
             on_change=self._standing_changed,
             is_listening=lambda: self._is_listening,
         )
+        self.watch = Watch(
+            storage=self.keeper.storage, client_id=self.id, attempts=self.attempts, workers=self.workers
+        )
+        self.faults = FaultLog(storage=self.keeper.storage, client_id=self.id, registry=registry)
+        self.workers.executor.on_timeout = self.faults.note_timeout
+        self.run_times = RunTimes(storage=self.keeper.storage)
+        self.completer.on_stored = self.run_times.note
+        self.pulse = Pulse(
+            storage=self.keeper.storage,
+            client_id=self.id,
+            attempts=self.attempts,
+            registry=registry,
+            promises=self.workers.executor.promises,
+            faults=self.faults,
+            interval=config.progress_interval,
+            grace=config.stuck_after,
+            give_up=self.workers.give_up_stuck,
+        )
         self.maintainer = Maintainer(services=self._maintenance)
         self.leader_bound = LeaderBound(
             producers=lambda: self.queue_set.leader_bound,
@@ -170,6 +191,7 @@ class Client:
             on_open=self.fetcher.hint,
             is_claiming=lambda: self.fetcher.is_claiming_as_leader,
             grace=config.cancel_timeout,
+            poison_after=config.poison_after,
         )
         self.stand_in = StandIn(
             upkeep=storage.upkeep_on(self.keeper.storage.session, self.using),
@@ -209,6 +231,12 @@ class Client:
         self._rows_applied_at = float("-inf")
         self._take_on_duties()
         self._on_crash = on_crash
+        # Guards which queues are paused, and counts how often we were told.
+        self._pausing = Lock()
+        self._pauses_heard = 0
+        # Written by the notifier, and with each term.
+        self._session_lost_at: float | None = None
+        self._judge: Judge | None = None
         # Guarded by the lock: whether start has been called, and how we have ended.
         self._lifecycle = Lock()
         self._is_started = False
@@ -321,11 +349,27 @@ class Client:
             known_kinds=lambda: self.registry.kinds,
             on_available=self.fetcher.hint,
             on_resume=lambda: self.keeper.hurry("reconcile"),
+            on_fault=self.faults.note,
+            judge=self._new_judge(),
+            registry=self.registry,
+            promise=self.workers.executor.promises.of,
         )
         for service in services:
             # A leader without its services must not stay in office.
             service.on_crash = self._on_crash
         return services
+
+    def _new_judge(self) -> Judge:
+        judge = self._judge = Judge(
+            own_id=self.id,
+            client_timeout=self.config.client_timeout,
+            heartbeat_interval=self.config.heartbeat_interval,
+            clock=time.monotonic,
+        )
+        if self._session_lost_at is not None and time.monotonic() - self._session_lost_at < RECOVERY:
+            # What has cut us off may have cut off the others, too.
+            judge.shake()
+        return judge
 
     def _notifier(self) -> Notifier | None:
         listener = storage.open_listener(self.using) if self.config.notify else None
@@ -333,7 +377,7 @@ class Client:
             return None
         ears = Ears(
             on_insert=lambda queue: self.fetcher.hint([queue]),
-            on_cancel=self._cancel,
+            on_cancel=self.watch.cancel,
             on_pause=self._pause,
             on_leadership=self._leadership_changed,
             on_queues=lambda: self.keeper.hurry(QUEUE_ROWS),
@@ -351,15 +395,31 @@ class Client:
         self.keeper.add(QUEUE_ROWS, self._apply_rows)
         self.keeper.add("scale queues", self._scale_queues)
         self.keeper.add("figures", self._write_figures)
-        self.keeper.add("give up overdue", self._give_up_overdue)
+        self.keeper.add("look after jobs", self.watch.look)
+        self.keeper.add("look for summons", self.watch.look_for_summons)
+        self.keeper.add("feel the pulse", self.pulse.feel)
+        self.keeper.add("store progress", self.pulse.store)
+        self.keeper.add("count faults", self.faults.store)
+        self.keeper.add("sample run times", self.run_times.store)
         self.keeper.add("stand in", self.stand_in.attempt)
         if self.fetcher.gatherer is not None:
             self.keeper.add("look for others", self._look_for_others)
 
     def _heartbeat(self) -> float:
         presented = self.candidate.present(replace(self.info, troubles=self._troubles()))
-        self.keeper.storage.client_beat(presented)
+        why = self.keeper.storage.client_beat(presented)
+        if why:
+            self._came_back(why)
         return self.config.heartbeat_interval
+
+    def _came_back(self, why: str) -> None:
+        """Others have taken us for lost, and some of our jobs from us. Those are asked to stop; we go on with the rest."""
+        logger.warning(
+            "client %s had been taken for lost (%s) and is back: what was taken from it meanwhile is refused",
+            self.id, why, extra={"event": "client_returned", "client_id": self.id},
+        )  # fmt: skip
+        client_returned.send_robust(type(self), client_id=self.id, why=Fault(why))
+        self.keeper.hurry("look for summons")
 
     def _troubles(self) -> dict[str, str]:
         """Of all our services that fail just now, so that others see it."""
@@ -367,8 +427,7 @@ class Client:
         return {service.name: service.trouble for service in services if service.trouble}
 
     def _touch_queues(self, names: Collection[str] | None = None) -> float:
-        for queue in self.keeper.storage.queue_touch(sorted(self.producers if names is None else names)):
-            self.queue_set.set_paused(queue.name, is_paused=queue.is_paused)
+        self._follow_pauses(self.keeper.storage.queue_touch, names)
         return TOUCH_SECONDS
 
     def _apply_rows(self) -> float:
@@ -401,13 +460,8 @@ class Client:
             self.keeper.hurry(QUEUE_ROWS)
 
     def _reconcile(self) -> float:
-        """Find what notifications would have said: pauses, and cancels of what runs here."""
-        for queue in self.keeper.storage.queue_list(sorted(self.producers)):
-            self.queue_set.set_paused(queue.name, is_paused=queue.is_paused)
-        claimed = self.attempts.ids()
-        if claimed:
-            for job_id in self.keeper.storage.job_cancel_asked(claimed):
-                self._cancel(job_id)
+        """Find what notifications would have said of our queues."""
+        self._follow_pauses(self.keeper.storage.queue_list)
         return RECONCILE_LISTENING if self._is_listening else RECONCILE_POLLING
 
     @property
@@ -420,23 +474,29 @@ class Client:
         self.homes.refresh(self.keeper.storage.client_list_living(timedelta(seconds=alive_for)))
         return self.config.heartbeat_interval
 
-    def _give_up_overdue(self) -> float:
-        self.workers.give_up_overdue()
-        return OVERDUE_SECONDS
-
     def _reconcile_now(self) -> None:
         self.fetcher.hint(())
         # The others are to know of our session.
-        self.keeper.hurry("reconcile", QUEUE_ROWS, "heartbeat", "registration")
-
-    def _cancel(self, job_id: int) -> None:
-        attempt = self.attempts.get(job_id)
-        if attempt is not None:
-            attempt.cancel(CancelReason.CANCEL)
+        self.keeper.hurry("reconcile", QUEUE_ROWS, "look for summons", "heartbeat", "registration")
 
     def _pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
-        for name in self.producers if queue == "*" else (queue,):
-            self.queue_set.set_paused(name, is_paused=is_paused)
+        with self._pausing:
+            self._pauses_heard += 1
+            for name in self.producers if queue == "*" else (queue,):
+                self.queue_set.set_paused(name, is_paused=is_paused)
+
+    def _follow_pauses(
+        self, read: Callable[[Sequence[str]], Sequence[QueueState]], names: Collection[str] | None = None
+    ) -> None:
+        """Take over what the rows say. What we have heard while they were read is newer: then they are read again."""
+        while True:
+            heard = self._pauses_heard
+            rows = read(sorted(self.producers if names is None else names))
+            with self._pausing:
+                if heard == self._pauses_heard:
+                    for row in rows:
+                        self.queue_set.set_paused(row.name, is_paused=row.is_paused)
+                    return
 
     def _leadership_changed(self, action: str, leader_id: str) -> None:
         self.candidate.hear(action, leader_id)
@@ -445,6 +505,11 @@ class Client:
         self.keeper.hurry("registration")
 
     def _session_lost(self) -> None:
+        self._session_lost_at = time.monotonic()
+        if self._judge is not None:
+            self._judge.shake()
+        # Before others see that our session is gone, they are to know that we have none.
+        self.keeper.hurry("heartbeat")
         self.candidate.suspect()
 
     def _hand_back_unstarted(self) -> None:
@@ -469,18 +534,21 @@ class Client:
         return sum(self.workers.settle(attempt, INTERRUPTED) for attempt in given_back)
 
     def _leave(self) -> None:
-        if self.notifier is not None:
-            self.notifier.stop(5.0)
         self.completer.stop(FLUSH_TIMEOUT)
         self.keeper.stop(STATEMENT_TIMEOUT)
         try:
             self.candidate.stop(STATEMENT_TIMEOUT)
-            self.keeper.storage.client_delete(self.id)
+            # With results that could not be stored, others are to see that we are gone: they rescue the jobs at once.
+            if not len(self.attempts):
+                self.keeper.storage.client_delete(self.id)
         except DatabaseProblem as error:
             logger.warning("could not say good-bye to the database: %s", error)
         finally:
             self.maintainer.stop()
             self.keeper.storage.close()
+            # Last: until our row is gone, our session says that we live.
+            if self.notifier is not None:
+                self.notifier.stop(5.0)
 
 
 def chosen_queues(

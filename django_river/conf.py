@@ -15,6 +15,17 @@ from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
+from django_river.long_job_options import (
+    ADAPTIVE_OPTIONS,
+    ISOLATION_OPTIONS,
+    AdaptiveConfig,
+    IsolationConfig,
+    adaptive,
+    heartbeats,
+    is_heartbeats,
+    isolation,
+    problems_in,
+)
 from django_river.names import queue_pattern_problem
 from django_river.option import Option, Problem
 from django_river.option import did_you_mean as _did_you_mean
@@ -158,6 +169,27 @@ OPTIONS = (
         "What a worker does whose periodic jobs are not those in force, and whose release is not newer: refuse to "
         "start, or work jobs and never lead.",
     ),
+    Option(
+        "POISON_AFTER", 3, "an int from 1", _is_int(1),
+        "A job that has been lost with so many clients is discarded: it may be what kills them.",
+    ),
+    Option(
+        "HEARTBEATS", {}, "a dict of priority (1 to 4) or kind to seconds or a timedelta above 0", is_heartbeats,
+        "How often jobs promise to give a sign of life: those of a kind, or those of a priority that promise it without "
+        "saying how often.",
+    ),
+    Option(
+        "PROGRESS_INTERVAL", 2, "seconds or a timedelta above 0", _is_seconds,
+        "How often what running jobs say of themselves is stored.",
+    ),
+    Option(
+        "ADAPTIVE_RESCUE", {}, "a dict of options", lambda v: isinstance(v, Mapping),
+        "When a job that promises no heartbeats runs so much longer than its kind that it is suspicious, and what then.",
+    ),
+    Option(
+        "ISOLATION", {}, "a dict of options of isolated jobs", lambda v: isinstance(v, Mapping),
+        "How many processes run isolated jobs, and how much memory each may use.",
+    ),
 )  # fmt: skip
 
 ELECTION_OPTIONS = (
@@ -227,6 +259,11 @@ class Config:
     #: Empty if nobody says.
     release: str = ""
     on_mismatch: str = REFUSE
+    poison_after: int = 3
+    heartbeats: Mapping[int | str, float] = field(default_factory=dict)
+    progress_interval: float = 2.0
+    adaptive_rescue: AdaptiveConfig = field(default_factory=AdaptiveConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
 
     #: ``QUEUES`` and ``QUEUE_DEFAULTS`` as they stand; ``queues`` is what they come to for the names among them.
     queue_layers: QueueLayers = field(default_factory=QueueLayers, compare=False)
@@ -273,7 +310,7 @@ _RETENTIONS = frozenset({"COMPLETED_RETENTION", "CANCELLED_RETENTION", "DISCARDE
 _SECONDS = _RETENTIONS | {
     "JOB_TIMEOUT", "STUCK_AFTER", "POLL_INTERVAL", "STOP_TIMEOUT", "CANCEL_TIMEOUT",
     "HEARTBEAT_INTERVAL", "CLIENT_TIMEOUT", "RESCUE_AFTER", "LEADER_TTL",
-    "MINIMUM_TERM",
+    "MINIMUM_TERM", "PROGRESS_INTERVAL",
 }  # fmt: skip
 
 
@@ -297,6 +334,9 @@ def problems(raw: object) -> list[Problem]:
     election = raw.get("LEADER_ELECTION", {})
     if isinstance(election, Mapping):
         found += _election_problems(election)
+    for name, options in (("ISOLATION", ISOLATION_OPTIONS), ("ADAPTIVE_RESCUE", ADAPTIVE_OPTIONS)):
+        if isinstance(raw.get(name), Mapping):
+            found += problems_in(raw[name], options, where=f"{SETTING}[{name!r}]")
     if found:
         return found
     return [*_combination_problems(raw), *_conflicts_of_queues(raw)]
@@ -323,6 +363,9 @@ def config() -> Config:
     values["leader_election"] = LeaderElectionConfig(**_ready(values["leader_election"]))
     values["periodic"] = tuple(values["periodic"])
     values["release"] = values["release"] or os.environ.get(RELEASE_VARIABLE) or _project_version()
+    values["isolation"] = isolation(values["isolation"])
+    values["adaptive_rescue"] = adaptive(values["adaptive_rescue"])
+    values["heartbeats"] = heartbeats(values["heartbeats"])
     return Config(**values, queue_layers=layers)
 
 

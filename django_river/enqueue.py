@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.conf import settings as project
@@ -223,6 +223,11 @@ def job(
     priority: int = 1,
     max_attempts: int | None = None,
     timeout: timedelta | float | None = None,
+    soft_timeout: timedelta | float | None = None,
+    heartbeat: timedelta | float | bool | None = None,
+    auto_heartbeat: bool = False,
+    on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry",
+    on_suspicious: Literal["flag", "cancel", "rescue", "ignore"] | None = None,
     retry: RetryPolicy | None = None,
     tags: Iterable[str] = (),
     unique: Unique | None = None,
@@ -237,6 +242,11 @@ def job(
     priority: int = 1,
     max_attempts: int | None = None,
     timeout: timedelta | float | None = None,
+    soft_timeout: timedelta | float | None = None,
+    heartbeat: timedelta | float | bool | None = None,
+    auto_heartbeat: bool = False,
+    on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry",
+    on_suspicious: Literal["flag", "cancel", "rescue", "ignore"] | None = None,
     retry: RetryPolicy | None = None,
     tags: Iterable[str] = (),
     unique: Unique | None = None,
@@ -250,6 +260,13 @@ def job(
     priority: int = 1,
     max_attempts: int | None = None,
     timeout: timedelta | float | None = None,
+    soft_timeout: timedelta | float | None = None,
+    interrupt: bool = False,
+    isolation: Literal["process"] | None = None,
+    heartbeat: timedelta | float | bool | None = None,
+    auto_heartbeat: bool = False,
+    on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry",
+    on_suspicious: Literal["flag", "cancel", "rescue", "ignore"] | None = None,
     retry: RetryPolicy | None = None,
     tags: Iterable[str] = (),
     unique: Unique | None = None,
@@ -280,6 +297,21 @@ def job(
         Where and how its jobs wait, unless :meth:`JobFunction.using` says otherwise. Priority 1 comes first, 4 last.
     ``timeout``
         Seconds or a timedelta that one attempt may take.
+    ``soft_timeout``
+        The same, but the job is only asked to come to an end: it has until ``timeout`` to do so.
+    ``interrupt``
+        Raise :class:`JobInterrupted` in the thread of a sync job that is to stop, wherever it is in Python code.
+    ``isolation``
+        ``"process"``: run its jobs in child processes, which are killed when a job must stop.
+    ``heartbeat``
+        The job promises to call :meth:`JobContext.heartbeat` at least this often; ``True``: as ``HEARTBEATS`` says.
+    ``auto_heartbeat``
+        Signs of life are given in the job's name, for as long as its code runs.
+    ``on_stuck``
+        What becomes of a job that breaks its promise and does not stop: ``"retry"``, ``"discard"``, ``"cancel"``, or
+        ``"flag"`` to let it run on and only say so.
+    ``on_suspicious``
+        What becomes of a job that runs far longer than its kind, instead of ``ADAPTIVE_RESCUE["POLICY"]``.
     ``retry``
         A policy: see :mod:`django_river.jobs.retry`.
     ``unique``

@@ -79,7 +79,23 @@ class JobDiscard(Exception):
 
 
 class JobInterrupted(Exception):
-    """Raised by :meth:`JobContext.raise_if_cancelled` in a job that has been asked to stop."""
+    """Raised in a job that has been asked to stop, by :meth:`JobContext.raise_if_cancelled` or with ``interrupt``."""
+
+
+class JobStuck(RuntimeError):
+    """A job has missed a heartbeat that it promised."""
+
+
+class JobSuspicious(RuntimeError):
+    """A job has run far longer than its kind usually does."""
+
+
+class StepError(RiverError):
+    """A resumable job's steps do not fit together, or not with those of its last attempt."""
+
+
+class JobProcessDied(RuntimeError):
+    """The child process of an isolated job ended in the middle of it."""
 
 
 class JobTimeout(TimeoutError):

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_river.fields import BitMaskField, JSONArrayField, StateField, TagsField, TextArrayField
+from django_river.jobs.beats import Heartbeat
 from django_river.jobs.states import FINAL, OPEN, State
 
 
@@ -130,6 +131,18 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} #{self.pk}"
+
+    @property
+    def heartbeat(self) -> Heartbeat | None:
+        """What its present or last attempt has said of itself; ``None`` if it has said nothing."""
+        said = Heartbeat.of(self.metadata)
+        return said if said is not None and said.attempt in {None, self.attempt} else None
+
+    @property
+    def progress(self) -> float | None:
+        """How far it is, from 0.0 to 1.0, if it says so."""
+        said = self.heartbeat
+        return None if said is None else said.progress
 
     @property
     def last_error(self) -> dict[str, Any] | None:
@@ -298,6 +311,9 @@ class Client(models.Model):
     release = models.TextField(default="", db_default="", blank=True)
     #: Which periodic jobs it declares: the ``hash`` of a :class:`PeriodicRegistry`.
     registry_hash = models.TextField(default="", db_default="", blank=True)
+    #: When it was taken for lost, and why: see :class:`django_river.faults.Fault`. It may come back.
+    lost_at = models.DateTimeField(null=True, blank=True)
+    lost_why = models.TextField(blank=True, default="", db_default="")
     started_at = models.DateTimeField(default=timezone.now)
     heartbeat_at = models.DateTimeField(default=timezone.now)
 
@@ -372,3 +388,43 @@ class PeriodicJob(models.Model):
     def is_paused(self) -> bool:
         """Whether it waits to be resumed."""
         return self.paused_at is not None
+
+
+class FaultCount(models.Model):
+    """How often something went wrong with jobs of a kind on one day (UTC)."""
+
+    kind = models.TextField()
+    #: See :class:`django_river.faults.Fault`.
+    what = models.TextField()
+    day = models.DateField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        db_table = "django_river_fault"
+        verbose_name = _("fault")
+        verbose_name_plural = _("faults")
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "what", "day"], name="django_river_fault_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
+
+
+class RunTime(models.Model):
+    """How long one attempt took: a bounded sample for each kind."""
+
+    kind = models.TextField()
+    at = models.DateTimeField()
+    seconds = models.FloatField()
+    #: Whether it had not ended by then, but was taken for suspicious.
+    was_cut_off = models.BooleanField(default=False, db_default=False)
+
+    class Meta:
+        db_table = "django_river_runtime"
+        verbose_name = _("run time")
+        verbose_name_plural = _("run times")
+        indexes = [models.Index(fields=["kind", "at"], name="django_river_runtime_idx")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.seconds:.3f} s"

@@ -16,6 +16,30 @@ job_finished = Signal()
 #: An attempt's result came too late and was not stored. Arguments: ``job``, ``client_id``.
 job_result_refused = Signal()
 
+#: A running job has missed a heartbeat that it promised. Arguments: ``job``, ``client_id``, ``seconds`` of silence.
+job_stuck = Signal()
+
+#: An attempt has taken longer than its timeout. Arguments: ``job``, ``client_id``.
+job_timed_out = Signal()
+
+#: The leader has found a job that runs far longer than its kind. Arguments: ``job``
+#: (:class:`~django_river.storage.upkeep.RunningJob`), ``usual`` seconds at most, ``policy``.
+job_suspicious = Signal()
+
+#: The leader has made a job run again whose client is gone, or has ended it. Arguments: ``job``
+#: (:class:`~django_river.storage.upkeep.RescuedJob`).
+job_rescued = Signal()
+
+#: The leader has taken a client for lost: its session is gone. Arguments: ``client_id``, ``seconds`` of silence.
+client_lost = Signal()
+
+#: The leader has taken a client for lost: its heartbeat is too old. Arguments: ``client_id``, ``seconds`` of silence.
+client_stale = Signal()
+
+#: This client had been taken for lost, and has come back. Arguments: ``client_id``, ``why``
+#: (:class:`~django_river.faults.Fault`).
+client_returned = Signal()
+
 #: A client started or stopped. Arguments: ``client_id``.
 client_started = Signal()
 client_stopped = Signal()

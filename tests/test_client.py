@@ -144,6 +144,7 @@ class TestStart:
             "river-keeper",
             "river-job-scheduler",
             "river-job-rescuer",
+            "river-job-inspector",
             "river-job-cleaner",
             "river-queue-cleaner",
             "river-client-cleaner",
@@ -458,6 +459,26 @@ class TestPause:
         queues.resume("default")
         wait_until(lambda: not client.producers["default"].is_paused)
 
+    @pytest.mark.parametrize("reading", ["queue_list", "queue_touch"])
+    def test_that_is_heard_while_rows_are_read_is_newer_than_they_are(self, run, monkeypatch, reading):
+        client = run()
+        read = getattr(client.keeper.storage, reading)
+        reads = []
+
+        def read_slowly(names):
+            rows = read(names)
+            reads.append(rows)
+            if len(reads) == 1:
+                client.keeper.storage.queue_pause("default")
+                client._pause("default", is_paused=True)
+            return rows
+
+        monkeypatch.setattr(client.keeper.storage, reading, read_slowly)
+        client.keeper.hurry("reconcile" if reading == "queue_list" else "touch queues")
+        wait_until(lambda: len(reads) >= 2)
+
+        assert client.producers["default"].is_paused
+
     def test_holds_for_a_client_that_starts_later(self, run):
         queues.pause("default")
         client = run()
@@ -523,7 +544,7 @@ class TestCancel:
         assert not Run.objects.filter(job_id=waiting.pk).exists()
 
     def test_of_a_job_that_is_not_ours_is_passed_over(self, run):
-        run()._cancel(12345)
+        run().watch.cancel(12345)
 
 
 class TestLeadership:

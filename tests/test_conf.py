@@ -20,6 +20,7 @@ from django_river.conf import (
     problems,
 )
 from django_river.exceptions import ConfigError
+from django_river.long_job_options import ADAPTIVE_OPTIONS, ISOLATION_OPTIONS, AdaptiveConfig, IsolationConfig
 from django_river.option import KEEP
 
 SPANS = {option.name for option in OPTIONS if option.takes.startswith("seconds")}
@@ -42,6 +43,11 @@ BAD_VALUES = {
     "LEADER_TTL": [2.9, timedelta(seconds=2), None],
     "LEADER_ELECTION": [None, ["CANDIDATE"]],
     "QUEUE_DEFAULTS": [None, ["MAX_WORKERS"]],
+    "ISOLATION": [None, 4, "process"],
+    "ADAPTIVE_RESCUE": [None, "flag"],
+    "POISON_AFTER": [0, None, 1.5],
+    "HEARTBEATS": [None, {0: 5}, {5: 5}, {True: 5}, {1: 0}, {"": 5}, {"shop.send": "5"}],
+    "PROGRESS_INTERVAL": [0, None],
     "LABELS": [None, ["zone"], {"zone": 1}, {1: "zone"}, {"zone": ""}],
     "COMPLETED_RETENTION": [-2, -0.5, None, timedelta(seconds=-2), True, "1 day"],
     "CANCELLED_RETENTION": [-2, float("inf")],
@@ -74,6 +80,13 @@ BAD_ELECTION_VALUES = {
     "MINIMUM_TERM": [-1, None],
     "POLICY": ["Policy", 1],
 }
+BAD_ADAPTIVE_VALUES = {
+    "FLOOR": [0, None],
+    "FACTOR": [0.5, True, "3"],
+    "SAMPLES": [19, None],
+    "POLICY": ["discard", None],
+}
+BAD_ISOLATION_VALUES = {"PROCESSES": [0, "many", 1001], "MEMORY": [0, "1 GB", 1 << 20]}
 
 
 def cases(values):
@@ -153,6 +166,26 @@ class TestProblems:
     def test_has_a_bad_value_for_each_option_of_the_election(self):
         assert {option.name for option in ELECTION_OPTIONS} == BAD_ELECTION_VALUES.keys()
 
+    @pytest.mark.parametrize(("name", "value"), cases(BAD_ISOLATION_VALUES))
+    def test_looks_into_the_options_of_isolation(self, name, value):
+        option = next(option for option in ISOLATION_OPTIONS if option.name == name)
+
+        text = f"DJANGO_RIVER['ISOLATION'][{name!r}] must be {option.takes}, not {value!r}."
+        assert problems({"ISOLATION": {name: value}}) == [Problem("E003", text, option.meaning)]
+
+    @pytest.mark.parametrize(("name", "value"), cases(BAD_ADAPTIVE_VALUES))
+    def test_looks_into_the_options_of_adaptive_rescue(self, name, value):
+        option = next(option for option in ADAPTIVE_OPTIONS if option.name == name)
+
+        text = f"DJANGO_RIVER['ADAPTIVE_RESCUE'][{name!r}] must be {option.takes}, not {value!r}."
+        assert problems({"ADAPTIVE_RESCUE": {name: value}}) == [Problem("E003", text, option.meaning)]
+
+    def test_names_the_closest_key_for_an_unknown_one_of_isolation(self):
+        (problem,) = problems({"ISOLATION": {"PROCESS": 4}})
+
+        assert problem.text == "DJANGO_RIVER['ISOLATION'] has an unknown key 'PROCESS'."
+        assert problem.hint == "Did you mean 'PROCESSES'?"
+
     def test_names_the_closest_key_for_an_unknown_one_of_the_election(self):
         (problem,) = problems({"LEADER_ELECTION": {"CANDIDAT": False}})
 
@@ -228,6 +261,9 @@ class TestConfig:
             "QUEUE_LAYERS",
         }
         assert {field.name.upper() for field in fields(QueueConfig)} == {o.name for o in QUEUE_OPTIONS}
+        assert {field.name.upper() for field in fields(IsolationConfig)} == {
+            o.name for o in ISOLATION_OPTIONS
+        }
         assert {field.name.upper() for field in fields(LeaderElectionConfig)} == {
             option.name for option in ELECTION_OPTIONS
         }
@@ -268,6 +304,21 @@ class TestConfig:
         assert config().retentions("completed") == {None: 86_400.0, "logs": 60.0, "audit": KEEP}
         assert config().retentions("cancelled") == {None: 86_400.0}
         assert config().retentions("discarded") == {None: 2_592_000.0}
+
+    def test_fills_in_the_options_of_adaptive_rescue(self, settings):
+        settings.DJANGO_RIVER = {"ADAPTIVE_RESCUE": {"FLOOR": timedelta(minutes=1)}}
+
+        assert config().adaptive_rescue == AdaptiveConfig(floor=60.0, factor=3.0, samples=20, policy="flag")
+
+    def test_fills_in_the_options_of_isolation(self, settings):
+        settings.DJANGO_RIVER = {"ISOLATION": {"MEMORY": 1 << 30}}
+
+        assert config().isolation == IsolationConfig(processes=4, memory=1 << 30)
+
+    def test_keeps_heartbeats_in_seconds(self, settings):
+        settings.DJANGO_RIVER = {"HEARTBEATS": {1: timedelta(minutes=1), "shop.send": 5}}
+
+        assert config().heartbeats == {1: 60.0, "shop.send": 5.0}
 
     def test_is_read_once(self):
         assert config() is config()

@@ -23,7 +23,7 @@ from django.dispatch import Signal
 from msgspec import Meta
 
 import django_river
-from django_river import JobContext, JobFunction, State, Unique, conf, operations, signals
+from django_river import JobContext, JobFunction, State, Unique, conf, long_job_options, operations, signals
 from django_river.jobs import retry
 from django_river.jobs.arguments import Arguments
 from django_river.jobs.cron import DESCRIPTORS
@@ -77,6 +77,12 @@ class TestSettings:
 
     def test_lists_every_option_of_the_election(self):
         assert options_table(2) == described(conf.ELECTION_OPTIONS)
+
+    def test_lists_every_option_of_isolation(self):
+        assert options_table(3) == described(long_job_options.ISOLATION_OPTIONS)
+
+    def test_lists_every_option_of_adaptive_rescue(self):
+        assert options_table(4) == described(long_job_options.ADAPTIVE_OPTIONS)
 
 
 class TestChecks:

@@ -113,6 +113,26 @@ class JobColumns(ReadOnlyAdmin):
     def finalized_in_full(self, job: Job) -> SafeString | str:
         return moment(job.finalized_at)
 
+    @admin.display(description=gettext_lazy("progress"))
+    def progress_shown(self, job: Job) -> SafeString | str:
+        said = job.heartbeat
+        if said is None or said.progress is None:
+            return NOTHING
+        percent = f"{100 * said.progress:.0f}"
+        return format_html('<progress max="100" value="{}"></progress> {} %', percent, percent)
+
+    @admin.display(description=gettext_lazy("note"))
+    def note_shown(self, job: Job) -> str:
+        return (job.heartbeat.note if job.heartbeat is not None else None) or NOTHING
+
+    @admin.display(description=gettext_lazy("last heartbeat"))
+    def heartbeat_shown(self, job: Job) -> SafeString | str:
+        said = job.heartbeat
+        if said is None or said.at is None:
+            return NOTHING
+        stuck = badge("failed", _("stuck")) if said.is_stuck and job.state == State.RUNNING else ""
+        return format_html("{} {}", moment(said.at), stuck)
+
     @admin.display(description=gettext_lazy("tags"))
     def tags_shown(self, job: Job) -> str:
         return ", ".join(job.tags) or NOTHING

@@ -104,6 +104,9 @@ class JobAdmin(JobColumns):
         if obj and (obj.attempt or obj.errors):
             fieldsets.append((gettext_lazy("Attempts"), {"fields": ["attempts_shown"], **wide}))
         fieldsets.append((gettext_lazy("Arguments"), {"fields": ["args_shown"], **wide}))
+        if obj and obj.heartbeat is not None:
+            said: Any = [("progress_shown", "note_shown", "heartbeat_shown")]
+            fieldsets.insert(2, (gettext_lazy("Progress"), {"fields": said, **row}))
         if obj and "output" in obj.metadata:
             fieldsets.append((gettext_lazy("Output"), {"fields": ["output_shown"], **wide}))
         fieldsets.append((gettext_lazy("Metadata"), {"fields": ["metadata_shown"], **wide}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
@@ -231,11 +231,13 @@ class JobBatch(Sequence[BatchItem[T]]):
         """Raise :class:`JobInterrupted` if the whole call should stop."""
         self.context.raise_if_cancelled()
 
-    def heartbeat(self) -> None:
-        """Say that the call is getting on, on behalf of all its jobs."""
-        self.context.heartbeat()
+    def heartbeat(
+        self, progress: float | None = None, note: str | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Say that the call is getting on, and how far, on behalf of all its jobs; see :meth:`JobContext.heartbeat`."""
+        self.context.heartbeat(progress, note, data)
         for item in self._items:
-            item.job.heartbeat()
+            item.job.heartbeat(progress, note, data)
 
     @overload
     def __getitem__(self, index: int) -> BatchItem[T]: ...

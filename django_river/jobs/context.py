@@ -11,7 +11,11 @@ from typing import Any
 import msgspec
 
 from django_river.exceptions import JobInterrupted
+from django_river.jobs.beats import HEARTBEAT_KEY, MAX_DATA, Beat, checked_note, checked_progress
 from django_river.jobs.json import encode_json
+from django_river.jobs.steps import Step, Steps
+
+_NO_BEAT = Beat()
 
 #: The metadata key under which a run of a periodic job has the moment that it was planned for.
 PLANNED_AT = "django_river:planned_at"
@@ -23,6 +27,12 @@ class CancelReason(StrEnum):
     CANCEL = "cancel"
     SHUTDOWN = "shutdown"
     TIMEOUT = "timeout"
+    #: Its soft timeout has passed: it should come to an end by itself.
+    SOFT_TIMEOUT = "soft_timeout"
+    #: It has missed a heartbeat that it promised.
+    STUCK = "stuck"
+    #: Its client was taken for lost, and the job from it: whatever it does now counts no more.
+    LOST = "lost"
 
 
 class JobContext:
@@ -42,8 +52,8 @@ class JobContext:
     """
 
     __slots__ = (
-        "_deadline", "_metadata", "_raw_metadata", "_reason", "_recorded", "attempt",
-        "heartbeat_at", "id", "kind", "max_attempts", "max_output_bytes", "queue",
+        "_beat", "_deadline", "_kept", "_metadata", "_raw_metadata", "_reason", "_soft_deadline", "attempt", "began_at",
+        "heartbeat_at", "id", "kind", "max_attempts", "max_output_bytes", "queue", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +66,7 @@ class JobContext:
         max_attempts: int = 25,
         metadata: str | bytes = b"{}",
         deadline: float | None = None,
+        soft_deadline: float | None = None,
         max_output_bytes: int = 1_048_576,
     ) -> None:
         #: The job's id.
@@ -67,15 +78,19 @@ class JobContext:
         self.max_attempts = max_attempts
         self.max_output_bytes = max_output_bytes
         #: Monotonic time of the last :meth:`heartbeat`; written by the job, read by the client.
-        self.heartbeat_at = time.monotonic()
+        self.heartbeat_at = self.began_at = time.monotonic()
 
         self._raw_metadata = metadata
         self._metadata: Mapping[str, Any] | None = None
-        # Written by the job, read by the executor after the job has ended.
-        self._recorded: bytes | None = None
-        # Written once, by whoever asks the job to stop first; a str assignment is atomic.
+        # Written by the job, read by the client while it runs and when it has ended. Replaced, never changed.
+        self._kept: dict[str, bytes] | None = None
+        self._beat: Beat | None = None
+        #: The steps of a resumable job, once it has one.
+        self.steps: Steps | None = None
+        # Written by whoever asks the job to stop first; a str assignment is atomic.
         self._reason: CancelReason | None = None
         self._deadline = deadline
+        self._soft_deadline = soft_deadline
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -104,8 +119,12 @@ class JobContext:
     @property
     def cancel_reason(self) -> CancelReason | None:
         """Why this job should stop, or ``None``."""
-        if self._reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
-            self._reason = CancelReason.TIMEOUT
+        if self._reason is None or self._reason is CancelReason.SOFT_TIMEOUT:
+            now = time.monotonic()
+            if self._deadline is not None and now >= self._deadline:
+                self._reason = CancelReason.TIMEOUT
+            elif self._soft_deadline is not None and now >= self._soft_deadline:
+                self._reason = CancelReason.SOFT_TIMEOUT
         return self._reason
 
     def raise_if_cancelled(self) -> None:
@@ -114,23 +133,88 @@ class JobContext:
         if reason is not None:
             raise JobInterrupted(reason.value)
 
-    def heartbeat(self) -> None:
-        """Say that the job is getting on. Costs next to nothing: call it in every loop."""
+    def heartbeat(
+        self, progress: float | None = None, note: str | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Say that the job is getting on, and how far. Costs microseconds: call it in every loop.
+
+        ``progress`` is a part from 0.0 to 1.0, ``note`` a text for people, ``data`` a small JSON object. What is not
+        said anew stays as it was. The client stores the last one every few seconds, and when the attempt ends.
+
+        Raises :class:`ValueError` or :class:`TypeError` for what is none of that.
+
+        >>> context.heartbeat(progress=0.4, note="page 40 of 100")         # doctest: +SKIP
+        """
         self.heartbeat_at = time.monotonic()
+        if progress is None and note is None and data is None:
+            return
+        last = self._beat or _NO_BEAT
+        self._beat = Beat(
+            last.progress if progress is None else checked_progress(progress),
+            last.note if note is None else checked_note(note),
+            last.data if data is None else encode_json(data, what="data", limit=MAX_DATA),
+        )
+
+    def step(self, name: str) -> Step:
+        """A block that is skipped once it is done; see :class:`~django_river.jobs.steps.Step`.
+
+        >>> for step in context.step("download"):                          # doctest: +SKIP
+        ...     download()
+
+        Raises :class:`StepError` for a name that this attempt has had.
+        """
+        if self.steps is None:
+            self.steps = Steps(self.metadata, keep=self._keep_step, limit=self.max_output_bytes)
+        return self.steps.step(name)
 
     def record_output(self, value: Any) -> None:
         """Keep a JSON value with the job's result, under ``output`` in its metadata; the last call wins.
 
         Raises :class:`ArgumentTypeError` or :class:`ArgumentValueError` for what JSON cannot hold.
         """
-        self._recorded = encode_json(value, what="output", limit=self.max_output_bytes)
+        self.keep({"output": encode_json(value, what="output", limit=self.max_output_bytes)})
+
+    @property
+    def beat(self) -> Beat | None:
+        """What the job has said of itself so far, if anything."""
+        return self._beat
 
     @property
     def output(self) -> bytes | None:
         """The recorded output as JSON, if any."""
-        return self._recorded
+        return self._kept.get("output") if self._kept is not None else None
+
+    @property
+    def kept(self) -> dict[str, bytes] | None:
+        """What is to stand in the job's metadata, as JSON by key; ``None`` without anything."""
+        return self._kept
+
+    @property
+    def remains(self) -> dict[str, bytes] | None:
+        """What is to stand there when the attempt is over: the last sign of life, too."""
+        if self._beat is None:
+            return self._kept
+        return {**(self._kept or {}), HEARTBEAT_KEY: self._beat.encoded(self.attempt)}
+
+    def keep(self, kept: Mapping[str, bytes]) -> None:
+        """Let this stand in the job's metadata."""
+        self._kept = {**(self._kept or {}), **kept}
+
+    def _keep_step(self, kept: Mapping[str, bytes]) -> None:
+        """A step that gets on is a sign of life, too."""
+        self.heartbeat_at = time.monotonic()
+        self.keep(kept)
+
+    def hear(self, beat: Beat | None, *, at: float) -> None:
+        """Take over a sign of life that the job gave in another process."""
+        self._beat = beat if beat is not None else self._beat
+        self.heartbeat_at = at
 
     def cancel(self, reason: CancelReason) -> None:
-        """Ask the job to stop. The first reason stays."""
-        if self._reason is None:
+        """Ask the job to stop. The first reason stays, unless it was a mere request to come to an end."""
+        if self._reason is None or self._reason is CancelReason.SOFT_TIMEOUT:
             self._reason = reason
+
+    def limit(self, *, deadline: float | None, soft_deadline: float | None) -> None:
+        """Say until when the job may run, by the monotonic clock; for one that had to wait for a process."""
+        self._deadline, self._soft_deadline = deadline, soft_deadline

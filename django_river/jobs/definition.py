@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
 from django_river.exceptions import DefinitionError
 from django_river.jobs.arguments import Arguments, type_hints
@@ -21,6 +21,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_ATTEMPTS_LIMIT = 32_767
+#: What may become of a job that gives no sign of life.
+ON_STUCK = ("retry", "discard", "cancel", "flag")
+#: And of one that runs far longer than its kind.
+ON_SUSPICIOUS = ("flag", "cancel", "rescue", "ignore")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,13 @@ class JobOptions:
     priority: int = 1
     max_attempts: int | None = None
     timeout: timedelta | float | None = None
+    soft_timeout: timedelta | float | None = None
+    interrupt: bool = False
+    isolation: Literal["process"] | None = None
+    heartbeat: timedelta | float | bool | None = None
+    auto_heartbeat: bool = False
+    on_stuck: Literal["retry", "discard", "cancel", "flag"] = "retry"
+    on_suspicious: Literal["flag", "cancel", "rescue", "ignore"] | None = None
     retry: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
@@ -42,12 +53,36 @@ class JobOptions:
         check_options(
             queue=self.queue, priority=self.priority, max_attempts=self.max_attempts, tags=self.tags
         )
-        if self.timeout is not None and not _is_span(self.timeout):
-            raise ValueError(f"timeout must be a timedelta or seconds above 0, got {self.timeout!r}")
+        for name in ("timeout", "soft_timeout"):
+            value = getattr(self, name)
+            if value is not None and not _is_span(value):
+                raise ValueError(f"{name} must be a timedelta or seconds above 0, got {value!r}")
+        if self.timeout and self.soft_timeout and seconds(self.soft_timeout) >= seconds(self.timeout):
+            raise ValueError(
+                f"soft_timeout must be shorter than timeout ({self.timeout!r}), got {self.soft_timeout!r}"
+            )
+        for name in ("interrupt", "auto_heartbeat"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool, got {getattr(self, name)!r}")
+        if self.heartbeat is not None and self.heartbeat is not True and not _is_span(self.heartbeat):
+            raise ValueError(
+                f"heartbeat must be a timedelta or seconds above 0, or True, got {self.heartbeat!r}"
+            )
+        if self.on_suspicious is not None and self.on_suspicious not in ON_SUSPICIOUS:
+            raise ValueError(
+                f"on_suspicious must be one of {', '.join(ON_SUSPICIOUS)}, got {self.on_suspicious!r}"
+            )
+        if self.on_stuck not in ON_STUCK:
+            raise ValueError(f"on_stuck must be one of {', '.join(ON_STUCK)}, got {self.on_stuck!r}")
+        if self.isolation not in {None, "process"}:
+            raise ValueError(f"isolation must be 'process' or None, got {self.isolation!r}")
         if self.retry is not None and not callable(self.retry):
             raise TypeError(f"retry must be callable, got {self.retry!r}")
         if self.unique is not None and not isinstance(self.unique, Unique):
             raise TypeError(f"unique must be a Unique, got {self.unique!r}")
+        self._check_batch()
+
+    def _check_batch(self) -> None:
         if self.batch is not None and not isinstance(self.batch, Batch):
             raise TypeError(f"batch must be a Batch, got {self.batch!r}")
         if self.item is not None and not isinstance(self.item, type):
@@ -76,10 +111,18 @@ class Definition(Generic[P, R]):
         self.aliases = tuple(aliases)
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
+        self.is_isolated = options.isolation is not None
+        self.is_on_loop = self.is_async and not self.is_isolated
+        # Both need somebody beside the thread that runs them. Asked before every job, so it is one question.
+        self.is_escorted = self.is_isolated or options.interrupt
         for name in (self.kind, *self.aliases):
             problem = kind_problem(name)
             if problem:
                 raise DefinitionError(f"{self.place}: {problem}")
+        if options.interrupt and self.is_async:
+            raise DefinitionError(
+                f"{self.place}: interrupt is for sync jobs; async ones are cancelled anyway"
+            )
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise DefinitionError(f"{self.place}: a generator function cannot be a job")
         if options.batch is not None:
@@ -128,6 +171,10 @@ class Definition(Generic[P, R]):
 
     def _check_batch(self, batch: Batch) -> None:
         check_takes_one(self.function, place=self.place)
+        if self.is_escorted:
+            raise DefinitionError(
+                f"{self.place}: isolation and interrupt are for single jobs, not for batches"
+            )
         if batch.complete_in_transaction and self.is_async:
             raise DefinitionError(
                 f"{self.place}: complete_in_transaction needs a sync function; transactions do not work in async code"

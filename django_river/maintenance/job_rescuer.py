@@ -3,50 +3,116 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Lock
 
+from django_river.faults import Fault
 from django_river.maintenance.chore import Chore
-from django_river.storage.upkeep import Upkeep
+from django_river.maintenance.judge import Judge, Verdict
+from django_river.signals import client_lost, client_stale, job_rescued
+from django_river.storage.upkeep import RescuedJob, Upkeep
 
 logger = logging.getLogger(__name__)
 
-#: How often to look, in seconds, unless jobs count as lost sooner.
+#: How often to look at the clients, in seconds; and at jobs whose age alone counts, unless they count as lost sooner.
+LOOK_SECONDS = 1.0
 INTERVAL = 30.0
+
+#: Counts a fault: the job's kind, what it was, and a text for the log with its arguments.
+OnFault = Callable[..., None]
 
 
 class JobRescuer(Chore):
-    """By age: a job counts as lost when it has been running for long and its client has no living row."""
+    """By liveness: a client whose session or heartbeat is gone is taken for lost, and its jobs from it.
+
+    By age only where nothing is known of the client: those of other languages have no row here.
+    """
 
     def __init__(
         self,
         *,
         upkeep: Upkeep,
         lock: Lock,
+        judge: Judge,
         rescue_after: float,
         client_timeout: float,
+        poison_after: int,
         known_kinds: Callable[[], list[str]],
+        on_fault: OnFault,
+        on_rescued: Callable[[], None],
     ) -> None:
         super().__init__("job-rescuer", upkeep=upkeep, lock=lock)
+        self.judge = judge
         self.rescue_after = timedelta(seconds=rescue_after)
         self.client_timeout = timedelta(seconds=client_timeout)
+        self.poison_after = poison_after
         self.known_kinds = known_kinds
+        self.on_fault = on_fault
+        self.on_rescued = on_rescued
         self.interval = min(INTERVAL, rescue_after / 2)
+        self.look = min(LOOK_SECONDS, client_timeout / 4)
+
+        # A former leader may have left some of its work undone: we begin with a rescue.
+        self._rescue_at = 0.0
 
     def run_once(self) -> float:
-        """Rescue a batch."""
+        """Look at the clients, and rescue a batch if there is a reason to."""
+        try:
+            verdicts = self.judge.see(self.upkeep.client_watch())
+            losses = [verdict for verdict in verdicts if self._lose(verdict)]
+            if losses or time.monotonic() >= self._rescue_at:
+                return self._rescue()
+        except Exception:
+            self.judge.shake()
+            raise
+        return self.look
+
+    def _lose(self, verdict: Verdict) -> bool:
+        client, why, silent_for = verdict
+        if not self.upkeep.client_lose(client, why, silent_for=silent_for):
+            return False
+        logger.warning(
+            "client %s is taken for lost (%s), last heard of %.1f s ago", client.id, why, client.silent_for,
+            extra={"event": why.value, "client_id": client.id},
+        )  # fmt: skip
+        signal = client_lost if why is Fault.CLIENT_LOST else client_stale
+        signal.send_robust(type(self), client_id=client.id, seconds=client.silent_for)
+        return True
+
+    def _rescue(self) -> float:
         limit = self.batch.size
         with self.batch.timed():
             rescued = self.upkeep.job_rescue(
-                rescue_after=self.rescue_after,
+                # While we cannot know who lives, nobody's silence counts.
+                rescue_after=self.rescue_after if self.judge.is_calm() else None,
                 client_timeout=self.client_timeout,
+                poison_after=self.poison_after,
                 known_kinds=self.known_kinds(),
                 limit=limit,
             )
             self.batch.taken = len(rescued)
         for job in rescued:
-            logger.warning(
-                "job %d (%s) was running on a client that is gone: %s", job.id, job.kind, job.state
+            self._tell(job)
+        if rescued:
+            self.on_rescued()
+        if len(rescued) >= limit:
+            return 0.0
+        self._rescue_at = time.monotonic() + self.interval
+        return self.look
+
+    def _tell(self, job: RescuedJob) -> None:
+        text = "job %d (%s) was running on a client that is gone: %s"
+        if job.why:
+            self.on_fault(job.kind, Fault(job.why), text, job.id, job.kind, job.state)
+        else:
+            logger.warning(text, job.id, job.kind, job.state)
+        if job.is_poison:
+            logger.error(
+                "job %d (%s) is quarantined: it has taken %d clients with it",
+                job.id,
+                job.kind,
+                self.poison_after,
             )
-        return 0.0 if len(rescued) >= limit else self.interval
+        job_rescued.send_robust(type(self), job=job)

@@ -6,15 +6,21 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
 from threading import Lock
+from typing import Any
 
 from django_river import storage
 from django_river.conf import Config
+from django_river.jobs.definition import Definition
 from django_river.jobs.periodic_registry import PeriodicRegistry
+from django_river.jobs.registry import Registry
+from django_river.jobs.run_times import Suspicion
 from django_river.maintenance import reindexer
 from django_river.maintenance.client_cleaner import ClientCleaner
 from django_river.maintenance.job_cleaner import JobCleaner, retentions
-from django_river.maintenance.job_rescuer import JobRescuer
+from django_river.maintenance.job_inspector import JobInspector
+from django_river.maintenance.job_rescuer import JobRescuer, OnFault
 from django_river.maintenance.job_scheduler import JobScheduler
+from django_river.maintenance.judge import Judge
 from django_river.maintenance.periodic_job_enqueuer import PeriodicJobEnqueuer
 from django_river.maintenance.periodic_job_watcher import PeriodicJobWatcher
 from django_river.maintenance.queue_cleaner import QueueCleaner
@@ -38,6 +44,10 @@ def leader_services(
     periodic: PeriodicRegistry,
     known_kinds: Callable[[], list[str]],
     on_available: Callable[[Collection[str]], None],
+    on_fault: OnFault,
+    judge: Judge,
+    registry: Registry,
+    promise: Callable[[Definition[..., Any], int], float | None],
     on_resume: Callable[[], None] = lambda: None,
 ) -> Sequence[Service]:
     """All services of a term, ready to be started.
@@ -52,20 +62,38 @@ def leader_services(
             on_error.callback(upkeep.close)
             _check(upkeep)
         on_error.pop_all()
-    lock = Lock()
+    lock, urgent_lock = Lock(), Lock()
+    scheduler = JobScheduler(upkeep=urgent, lock=urgent_lock, on_available=on_available)
     services: list[Service] = [
-        JobScheduler(upkeep=urgent, lock=Lock(), on_available=on_available),
+        scheduler,
         JobRescuer(
-            upkeep=patient,
-            lock=lock,
+            upkeep=urgent,
+            lock=urgent_lock,
+            judge=judge,
             rescue_after=config.rescue_after,
             client_timeout=config.client_timeout,
+            poison_after=config.poison_after,
             known_kinds=known_kinds,
+            on_fault=on_fault,
+            on_rescued=scheduler.wake,
         ),
         QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
         ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),
         *_queue_services(config, patient, lock, on_resume),
     ]
+    if config.adaptive_rescue.policy != "ignore":
+        known = config.adaptive_rescue
+        services.append(
+            JobInspector(
+                upkeep=patient,
+                lock=lock,
+                suspicion=Suspicion(floor=known.floor, factor=known.factor, samples=known.samples),
+                policy=known.policy,
+                registry=registry,
+                promise=promise,
+                on_fault=on_fault,
+            )
+        )
     if kept := retentions(config):
         services.append(JobCleaner(upkeep=patient, lock=lock, retentions=kept))
     if config.reindex_at is not None:

@@ -35,6 +35,7 @@ import msgspec
 from django_river.jobs.states import State
 from django_river.storage.batches import Batches
 from django_river.storage.leaders import Leaders
+from django_river.storage.long_jobs import LongJobs
 from django_river.storage.queues import Queues
 
 #: A retry or snooze due within this goes straight to ``available``: it need not wait for a leader.
@@ -228,7 +229,7 @@ class Listener(Protocol):
         ...
 
 
-class Storage(Leaders, Batches, Queues):
+class Storage(Leaders, Batches, Queues, LongJobs):
     """The job tables. One object per session; not for use by two threads at once.
 
     Errors of the database are Django's (``django.db.Error`` and below) whatever the session.
@@ -249,8 +250,11 @@ class Storage(Leaders, Batches, Queues):
     # Clients
 
     @abstractmethod
-    def client_beat(self, info: ClientInfo) -> None:
-        """Say that a client lives: insert its row, or renew its heartbeat."""
+    def client_beat(self, info: ClientInfo) -> str:
+        """Say that a client lives: insert its row, or renew its heartbeat.
+
+        Answers why it had been taken for lost (:class:`~django_river.faults.Fault`); empty if it had not.
+        """
 
     @abstractmethod
     def client_delete(self, client_id: str) -> None:
@@ -264,10 +268,6 @@ class Storage(Leaders, Batches, Queues):
 
         ``changed`` is false for jobs that are over. Ids without a row are left out.
         """
-
-    @abstractmethod
-    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
-        """Which of these running jobs somebody has asked to cancel."""
 
     @abstractmethod
     def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:

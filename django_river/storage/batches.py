@@ -49,7 +49,7 @@ class Batches(ABC):
 
     @abstractmethod
     def client_list_living(self, alive_for: timedelta) -> list[LivingClient]:
-        """Clients whose heartbeat is no older than this. Writes nothing."""
+        """Clients whose heartbeat is no older than this, and that nobody takes for lost. Writes nothing."""
 
     @abstractmethod
     def job_fetch_matching(

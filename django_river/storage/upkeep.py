@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import time, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from django_river.faults import Fault
+from django_river.jobs.run_times import Sample
 from django_river.jobs.states import State
 from django_river.storage.base import Session
 
@@ -53,6 +55,26 @@ class QueuePage(NamedTuple):
     last_id: int | None
 
 
+class ClientSight(NamedTuple):
+    """A client as others see it."""
+
+    id: str
+    #: The key of its session's lock, if it holds one.
+    session: int | None
+    #: Seconds since its last heartbeat.
+    silent_for: float
+    #: Whether it has promised to hold a session, and that is gone.
+    is_session_gone: bool
+
+
+class Sights(NamedTuple):
+    """All clients that are not taken for lost, at one moment."""
+
+    clients: list[ClientSight]
+    #: Seconds since the server was started; ``None`` where there is none.
+    server_age: float | None
+
+
 class RescuedJob(NamedTuple):
     """A row that the rescuer took from a client that is gone."""
 
@@ -60,6 +82,23 @@ class RescuedJob(NamedTuple):
     kind: str
     queue: str
     state: str
+    #: Why its client was taken for lost; empty for one that nobody knows.
+    why: str
+    #: Whether it was discarded because it has taken too many clients with it.
+    is_poison: bool
+
+
+class RunningJob(NamedTuple):
+    """A job that has been running for long."""
+
+    id: int
+    kind: str
+    queue: str
+    priority: int
+    attempt: int
+    client_id: str
+    #: For how long it has been running.
+    seconds: float
 
 
 class TermOver(Exception):
@@ -90,6 +129,17 @@ class Upkeep(ABC):
     @abstractmethod
     def client_clean(self, *, gone_for: timedelta, limit: int) -> list[str]:
         """Delete the rows of clients whose last heartbeat is older; their ids."""
+
+    @abstractmethod
+    def client_lose(self, sight: ClientSight, why: Fault, *, silent_for: timedelta) -> bool:
+        """Take a client for lost; false if it is not as it was seen, or has been heard of since.
+
+        Looks once more, in the statement itself: at the session for :attr:`Fault.CLIENT_LOST`, at the heartbeat always.
+        """
+
+    @abstractmethod
+    def client_watch(self) -> Sights:
+        """How the clients look that nobody takes for lost. Writes nothing."""
 
     # Indexes of the job table
 
@@ -127,12 +177,28 @@ class Upkeep(ABC):
         """
 
     @abstractmethod
-    def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
-    ) -> list[RescuedJob]:
-        """Make jobs retry that have been running for ``rescue_after`` and whose client does not live.
+    def job_flag(self, job: RunningJob, *, usual: float, cancel: bool) -> bool:
+        """Note that a running job is suspicious, and ask it to stop if ``cancel``; false if it is not as it was seen."""
 
-        A job at its last attempt is discarded if its kind is known, and left alone if not.
+    @abstractmethod
+    def job_old(self, older_than: timedelta, *, limit: int) -> list[RunningJob]:
+        """Jobs that have been running for longer, and are not flagged yet. Writes nothing."""
+
+    @abstractmethod
+    def job_rescue(
+        self,
+        *,
+        rescue_after: timedelta | None,
+        client_timeout: timedelta,
+        poison_after: int,
+        known_kinds: Sequence[str],
+        limit: int,
+    ) -> list[RescuedJob]:
+        """Make jobs retry whose client is taken for lost; and those that have been running for ``rescue_after``, if that
+        is given, and whose client does not live.
+
+        A job at its last attempt is discarded if its kind is known, and left alone if not. One that has been rescued
+        ``poison_after`` times with this is discarded, too, if its kind is known.
         """
 
     @abstractmethod
@@ -149,6 +215,24 @@ class Upkeep(ABC):
     @abstractmethod
     def job_seconds_until_due(self) -> float | None:
         """Seconds until the next scheduled or retryable job is due; negative if it is, ``None`` without any."""
+
+    @abstractmethod
+    def job_take(self, job: RunningJob, *, error: str) -> bool:
+        """Take a running job from its client, as an attempt that failed; false if it is not as it was seen.
+
+        The time it has run is remembered like that of one that has ended: else nothing longer would ever be learnt. At
+        the last attempt it is discarded.
+        """
+
+    # Run times
+
+    @abstractmethod
+    def run_time_clean(self) -> None:
+        """Forget what :mod:`django_river.jobs.run_times` says is to be forgotten."""
+
+    @abstractmethod
+    def run_time_list(self) -> dict[str, list[Sample]]:
+        """All samples by kind. Writes nothing."""
 
     # Leadership
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,13 @@ class Attempt:
 
     __slots__ = (
         "_token",
-        "began",
         "cancel_reason",
         "context",
         "deadline",
+        "is_elsewhere",
         "job",
         "producer",
+        "stopper",
         "task",
         "thread",
     )
@@ -44,9 +45,12 @@ class Attempt:
         # Written by the executor when the attempt begins, read by the keeper and the shutdown.
         self.context: JobContext | None = None
         self.deadline: float | None = None
-        self.began: float | None = None
         self.thread: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
+        # Whether it runs in another process.
+        self.is_elsewhere = False
+        # Called when it is to stop, where that takes more than to say so.
+        self.stopper: Callable[[CancelReason], None] | None = None
         # Written by whoever wants it to stop, read by the executor when the attempt begins.
         self.cancel_reason: CancelReason | None = None
         self._token = threading.Lock()
@@ -73,13 +77,15 @@ class Attempt:
             return
         # Before we look for the context: the executor makes it, and then looks for the reason.
         self.cancel_reason = reason
-        context, task = self.context, self.task
+        context, task, stopper = self.context, self.task, self.stopper
         if context is not None:
             context.cancel(reason)
         if task is not None:
             # A loop that is closed has ended its tasks.
             with suppress(RuntimeError):
                 task.get_loop().call_soon_threadsafe(task.cancel)
+        if stopper is not None:
+            stopper(reason)
 
 
 class Attempts:

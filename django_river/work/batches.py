@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import logging
 import threading
-import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from django_river.work.outcomes import INTERRUPTED, SUCCESS, Outcome
 
 if TYPE_CHECKING:
     from django_river.work.executor import Executor
+    from django_river.work.isolation import Deadlines
     from django_river.work.producer import Producer
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ Result = tuple[Attempt, Outcome, JobSetState]
 #: Takes results that have been stored already, and what was stored.
 TellStored = Callable[[Sequence[Result], Sequence[StoredState]], None]
 
+#: Reasons to stop that hold for all members as soon as they hold for one.
+_OF_THE_CALL = frozenset({CancelReason.SHUTDOWN, CancelReason.STUCK})
 #: What says nothing about single jobs: the function's own word for all of them, or a database that is away.
 _OF_ALL = (JobSnooze, JobCancel, JobDiscard, JobInterrupted, OperationalError, InterfaceError)
 
@@ -54,9 +56,9 @@ class Member(Attempt):
         self.key: Hashable = None
 
     def cancel(self, reason: CancelReason) -> None:
-        """Ask this job to stop: it is marked, and the others go on, unless the worker is stopping."""
+        """Ask this job to stop: it is marked, and the others go on, unless what is wrong concerns the whole call."""
         super().cancel(reason)
-        if reason is CancelReason.SHUTDOWN and self.call is not None:
+        if reason in _OF_THE_CALL and self.call is not None:
             self.call.cancel(reason)
 
 
@@ -149,25 +151,25 @@ class BatchExecutor:
         """What to work; ``None`` if no member can run. Those that cannot are settled here."""
         definition = self.executor.registry.get(call.job.kind)
         assert definition is not None
-        call.began = time.monotonic()
-        timeout = self.executor.timeout(definition, call)
-        call.deadline = None if timeout is None else call.began + timeout
-        call.context = self.executor.context_of(call)
-        items = [self._item(call, member, definition) for member in call.members]
+        deadlines = self.executor.deadlines(definition, call)
+        context = self.executor.begin(call, deadlines)
+        items = [self._item(call, member, definition, deadlines) for member in call.members]
         runnable = [item for item in items if item is not None]
-        return (definition, [JobBatch(runnable, context=call.context, key=call.key)]) if runnable else None
+        return (definition, [JobBatch(runnable, context=context, key=call.key)]) if runnable else None
 
-    def _item(self, call: BatchCall, member: Member, definition: Definition[..., Any]) -> MemberItem | None:
+    def _item(
+        self, call: BatchCall, member: Member, definition: Definition[..., Any], deadlines: Deadlines
+    ) -> MemberItem | None:
         if member.is_settled:
             return None
-        member.thread, member.deadline, member.began = call.thread, call.deadline, call.began
-        member.context = self.executor.context_of(member)
+        member.thread = call.thread
+        self.executor.begin(member, deadlines)
         if member.cancel_reason is not None or call.cancel_reason is not None:
             # It was to stop before it began. If it was cancelled its row says so, and is not made available.
             self._settle(member, INTERRUPTED)
             return None
-        if job_started.receivers and job_started.has_listeners(definition):
-            job_started.send_robust(definition, job=member.job, client_id=self.executor.client_id)
+        if job_started.receivers:
+            self.executor.announce(member)
         try:
             args = definition.item(**definition.arguments.decode(member.job.args))
         except BaseException as error:
@@ -203,7 +205,7 @@ class BatchExecutor:
     def _store(
         self, definition: Definition[..., Any], batch: JobBatch[Any]
     ) -> tuple[list[Result], list[StoredState]]:
-        results = [_result(definition, item) for item in batch]
+        results = [self._result(definition, item) for item in batch]
         stored = storage.for_caller(self.executor.config.database).job_set_state_many(
             self.executor.client_id, [change for _, _, change in results]
         )
@@ -217,7 +219,7 @@ class BatchExecutor:
 
     def _settle_item(self, definition: Definition[..., Any], item: BatchItem[Any]) -> None:
         assert isinstance(item, MemberItem)
-        self._settle(item.member, _outcome(definition, item))
+        self._settle(item.member, self._outcome(definition, item))
 
     def _after(
         self, error: BaseException, definition: Definition[..., Any], batch: JobBatch[Any]
@@ -253,6 +255,22 @@ class BatchExecutor:
             if item.is_settled:
                 self._settle_item(definition, item)
 
+    def _result(self, definition: Definition[..., Any], item: BatchItem[Any]) -> Result:
+        assert isinstance(item, MemberItem)
+        outcome = self._outcome(definition, item)
+        return item.member, outcome, outcome.change(item.member.job, item.job.remains)
+
+    def _outcome(self, definition: Definition[..., Any], item: MemberItem) -> Outcome:
+        """What an item's end is, said or not."""
+        if item.error is not None:
+            return outcomes.raised(item.error, item.member.job, definition, None)
+        if item.is_left_out:
+            reason = item.job.cancel_reason
+            return self.executor.raised(
+                JobInterrupted(reason and reason.value), item.member, definition, item.job
+            )
+        return SUCCESS
+
     def _settle(self, member: Member, outcome: Outcome) -> None:
         self.executor.settle(member, outcome)
 
@@ -260,20 +278,3 @@ class BatchExecutor:
 def _options(definition: Definition[..., Any]) -> Batch:
     assert definition.options.batch is not None
     return definition.options.batch
-
-
-def _outcome(definition: Definition[..., Any], item: MemberItem) -> Outcome:
-    """What an item's end is, said or not."""
-    job = item.member.job
-    if item.error is not None:
-        return outcomes.raised(item.error, job, definition, None)
-    if item.is_left_out:
-        reason = item.job.cancel_reason
-        return outcomes.raised(JobInterrupted(reason and reason.value), job, definition, item.job)
-    return SUCCESS
-
-
-def _result(definition: Definition[..., Any], item: BatchItem[Any]) -> Result:
-    assert isinstance(item, MemberItem)
-    outcome = _outcome(definition, item)
-    return item.member, outcome, outcome.change(item.member.job, item.job.output)

@@ -53,6 +53,8 @@ class Completer(Service):
         self.registry = registry
         #: Called with a queue, and in how many seconds a job of it that we have stored is due. Set by the client.
         self.on_due_in: Callable[[str, float], None] = lambda queue, seconds: None
+        #: Called with results that are stored, from any thread. Set by the client.
+        self.on_stored: Callable[[Sequence[Result]], None] = lambda batch: None
 
         # Written by the threads that settle attempts; deque operations are atomic.
         self._results: deque[Result] = deque()
@@ -81,6 +83,7 @@ class Completer(Service):
         """Take results that somebody has stored for us, through the same fence; from any thread."""
         self.attempts.discard(attempt for attempt, _ in results)
         self._say_when_due(results)
+        self.on_stored(results)
         self._tell(results, list(stored), set())
 
     @property
@@ -204,6 +207,7 @@ class Completer(Service):
         if self.makes_room_in:
             for queue in {attempt.job.queue for attempt, _ in batch} & self.makes_room_in:
                 self.on_due_in(queue, 0.0)
+        self.on_stored(batch)
         with self._written:
             self._written.notify_all()
         self._tell(batch, stored, tried)

@@ -11,11 +11,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from django_river.jobs.context import CancelReason
 from django_river.work import connections
 from django_river.work.attempts import Attempt
 from django_river.work.executor import Executor
@@ -165,10 +165,9 @@ class EventLoop:
         attempt.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._ended(task, attempt))
-        timeout = self.executor.timeout_of(attempt)
-        if timeout is not None:
-            timer = loop.call_later(timeout, attempt.cancel, CancelReason.TIMEOUT)
-            task.add_done_callback(lambda task: timer.cancel())
+        for seconds, reason in self.executor.timers(attempt):
+            timer = loop.call_later(seconds, attempt.cancel, reason)
+            task.add_done_callback(partial(_cancel, timer))
         return None
 
     def _ended(self, task: asyncio.Task[bool], attempt: Attempt) -> None:
@@ -211,3 +210,7 @@ class EventLoop:
         if left:
             await asyncio.wait(left, timeout=LAST_SECONDS / 4)
         asyncio.get_running_loop().stop()
+
+
+def _cancel(timer: asyncio.TimerHandle, task: asyncio.Task[Any]) -> None:
+    timer.cancel()

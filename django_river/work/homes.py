@@ -8,7 +8,7 @@ so that a client more or less moves few kinds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from django_river.storage.batches import LivingClient
@@ -20,9 +20,11 @@ class Homes:
     Queues of the leader alone are worked by one client at a time, whichever that is: it is the home of all their kinds.
     """
 
-    def __init__(self, client_id: str, *, leader_bound: Collection[str] = ()) -> None:
+    def __init__(
+        self, client_id: str, *, is_leader_bound: Callable[[str], bool] = lambda queue: False
+    ) -> None:
         self.client_id = client_id
-        self.leader_bound = frozenset(leader_bound)
+        self.is_leader_bound = is_leader_bound
 
         self._others: tuple[LivingClient, ...] = ()
         self._known: dict[tuple[str, str], bool] = {}
@@ -36,11 +38,13 @@ class Homes:
 
     def is_here(self, queue: str, kind: str) -> bool:
         """Whether this client is the kind's home in this queue."""
+        if self.is_leader_bound(queue):
+            return True
         known = self._known
         place = (queue, kind)
         if place not in known:
             ours = _rank(self.client_id, place)
-            known[place] = queue in self.leader_bound or all(
+            known[place] = all(
                 _rank(client.id, place) <= ours for client in self._others if queue in client.queues
             )
         return known[place]

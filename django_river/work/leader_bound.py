@@ -42,6 +42,7 @@ class LeaderBound:
         on_open: Callable[[Collection[str]], None],
         is_claiming: Callable[[], bool],
         grace: float,
+        poison_after: int,
     ) -> None:
         self._producers = producers
         self.attempts = attempts
@@ -51,6 +52,8 @@ class LeaderBound:
         self.on_open = on_open
         #: Whether jobs of these queues may have been claimed that are not among the attempts yet.
         self.is_claiming = is_claiming
+        #: A job that so many leaders were lost with is discarded.
+        self.poison_after = poison_after
         #: How long jobs that were asked to stop are waited for, in seconds.
         self.grace = grace
 
@@ -139,10 +142,14 @@ class LeaderBound:
 
     def _failure(self, job: LeftJob) -> JobSetState | None:
         """What the lost leader would have said; ``None`` for a last attempt at a kind that others may know."""
-        is_last = job.attempt >= job.max_attempts
+        is_poison = job.rescues + 1 >= self.poison_after
+        is_last = job.attempt >= job.max_attempts or (is_poison and self.registry.get(job.kind) is not None)
         if is_last and self.registry.get(job.kind) is None:
             return None
-        error = {"attempt": job.attempt, "error": f"taken over: leader {job.client_id} is gone", "trace": ""}
+        text = f"taken over: leader {job.client_id} is gone"
+        if is_poison:
+            text += f"; quarantined: leaders lost with this job: {job.rescues + 1}"
+        error = {"attempt": job.attempt, "error": text, "trace": ""}
         return JobSetState(
             id=job.id,
             attempt=job.attempt,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -39,11 +40,11 @@ class Outcome:
     snoozed: bool = False
     give_attempt_back: bool = False
 
-    def change(self, job: ClaimedJob, output: bytes | None = None) -> JobSetState:
-        """The row's change, with the output the job recorded whatever became of it."""
+    def change(self, job: ClaimedJob, remains: Mapping[str, bytes] | None = None) -> JobSetState:
+        """The row's change, with what the job has left for its metadata whatever became of it."""
         merged: dict[str, Any] = {}
-        if output is not None:
-            merged["output"] = msgspec.Raw(output)
+        if remains is not None:
+            merged = {key: msgspec.Raw(value) for key, value in remains.items()}
         if self.snoozed:
             merged["snoozes"] = _snoozes(job) + 1
         return JobSetState(
@@ -83,7 +84,7 @@ def raised(
         case JobDiscard():
             return Outcome(State.DISCARDED, error=_text(error))
     reason = context.cancel_reason if context is not None else None
-    if reason is CancelReason.SHUTDOWN:
+    if reason in {CancelReason.SHUTDOWN, CancelReason.LOST}:
         return INTERRUPTED
     if reason is CancelReason.CANCEL:
         return Outcome(State.CANCELLED, error="cancelled while running")
@@ -100,6 +101,17 @@ def failed(
         return Outcome(State.DISCARDED, error=text, trace=trace)
     state = State.AVAILABLE if delay <= SHORT_DELAY else State.RETRYABLE
     return Outcome(state, delay=delay, error=text, trace=trace)
+
+
+def stuck(error: BaseException, job: ClaimedJob, definition: Definition[..., Any], *, trace: str) -> Outcome:
+    """An attempt that was given up because it gave no sign of life; the job's kind says what that makes of it."""
+    text = f"{type(error).__name__}: {_text(error)}"
+    match definition.options.on_stuck:
+        case "cancel":
+            return Outcome(State.CANCELLED, error=text, trace=trace)
+        case "discard":
+            return Outcome(State.DISCARDED, error=text, trace=trace)
+    return failed(error, job, definition, trace=trace)
 
 
 def snoozed(after: timedelta) -> Outcome:

@@ -80,6 +80,11 @@ class QueueSet:
         everyone = [*self.producers.values(), *self._retired]
         return [producer for producer in everyone if producer.is_leader_bound]
 
+    def is_leader_bound(self, name: str) -> bool:
+        """Whether only the leader works a queue that we know."""
+        producer = self.producers.get(name)
+        return producer is not None and producer.is_leader_bound
+
     def look(self, storage: Storage) -> set[str]:
         """Read the rows if any has changed, and go by them; the queues that have come or gone."""
         digest = storage.queue_row_digest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from django_river.conf import Config
 from django_river.exceptions import JobTimeout
@@ -19,6 +19,7 @@ from django_river.work.batches import BatchCall, Result
 from django_river.work.completer import Completer
 from django_river.work.event_loop import EventLoop
 from django_river.work.executor import Executor
+from django_river.work.isolation import Isolation
 from django_river.work.outcomes import INTERRUPTED, Outcome
 from django_river.work.producer import Producer
 from django_river.work.queue_figures import QueueFigures
@@ -49,12 +50,14 @@ class Workers:
         self.on_room = on_room
         self.figures = QueueFigures(client_id)
 
+        self.isolation = Isolation(limit=config.isolation.processes, memory=config.isolation.memory)
         self.executor = Executor(
             client_id=client_id,
             config=config,
             registry=registry,
             settle=self.settle,
             tell_stored=self.tell_stored,
+            isolation=self.isolation,
         )
         self.threads = WorkerThreads(self.executor, size=slots, finished=self.finished, pass_on=self.start)
         self.event_loop = EventLoop(self.executor, finished=self.finished, pass_on=self.start)
@@ -90,8 +93,7 @@ class Workers:
             return False
         _log(attempt, outcome)
         self._count(attempt, outcome)
-        output = attempt.context.output if attempt.context is not None else None
-        self.completer.put(attempt, outcome.change(attempt.job, output))
+        self.completer.put(attempt, outcome.change(attempt.job, _remains(attempt)))
         return True
 
     def tell_stored(self, results: Sequence[Result], stored: Sequence[StoredState]) -> None:
@@ -104,10 +106,11 @@ class Workers:
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         """Attempts that have succeeded or failed; those that were put off or handed back tell nothing."""
-        if attempt.began is None or (outcome.error is None and outcome.state is not State.COMPLETED):
+        context = attempt.context
+        if context is None or (outcome.error is None and outcome.state is not State.COMPLETED):
             return
         job = attempt.job
-        ran = time.monotonic() - attempt.began
+        ran = time.monotonic() - context.began_at
         self.figures.ends.append((job.queue, outcome.error is not None, job.waited, ran))
 
     def finished(self, attempt: Attempt) -> Attempt | None:
@@ -133,7 +136,18 @@ class Workers:
         """Settle attempts that have not stopped long after their timeout, and give their slots to others."""
         for attempt in self.attempts.started():
             if attempt.is_overdue(self.config.stuck_after) and attempt.take():
-                self._give_up(attempt)
+                job, definition = attempt.job, self.registry.get(attempt.job.kind)
+                error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
+                self.executor.on_timeout(attempt)
+                self._give_up(attempt, outcomes.failed(error, job, definition, trace=self._where(attempt)))
+
+    def give_up_stuck(self, attempt: Attempt) -> bool:
+        """Settle an attempt that gives no sign of life; false if somebody else has settled it."""
+        definition = self.registry.get(attempt.job.kind)
+        if definition is None or not attempt.take():
+            return False
+        self._give_up(attempt, self.executor.stuck(attempt, definition, trace=self._where(attempt)))
+        return True
 
     def cancel(self, attempts: Iterable[Attempt], reason: CancelReason) -> None:
         """Ask jobs to stop."""
@@ -141,7 +155,8 @@ class Workers:
             attempt.cancel(reason)
 
     def stop(self, timeout: float) -> bool:
-        """End the threads and the loop; false if jobs still run in them."""
+        """End the threads, the loop and the processes; false if jobs still run in threads or on the loop."""
+        self.isolation.stop()
         threads_ended = self.threads.stop(timeout)
         return self.event_loop.stop(timeout if threads_ended else 0.1) and threads_ended
 
@@ -151,14 +166,11 @@ class Workers:
                 self.settle(member, outcome)
         return call.take()
 
-    def _give_up(self, attempt: Attempt) -> None:
-        job, definition = attempt.job, self.registry.get(attempt.job.kind)
-        error = JobTimeout(f"did not stop within {self.config.stuck_after:g} s after its timeout")
+    def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
+        job = attempt.job
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
-        outcome = outcomes.failed(error, job, definition, trace=self._where(attempt))
-        output = attempt.context.output if attempt.context is not None else None
         self._count(attempt, outcome)
-        self.completer.put(attempt, outcome.change(job, output))
+        self.completer.put(attempt, outcome.change(job, _remains(attempt)))
         if attempt.call is not None:
             if not attempt.call.take():
                 return
@@ -175,6 +187,10 @@ class Workers:
             return stack_of(attempt.thread)
         task = (attempt.call or attempt).task
         return self.event_loop.stack_of(task) if task is not None else ""
+
+
+def _remains(attempt: Attempt) -> Mapping[str, bytes] | None:
+    return attempt.context.remains if attempt.context is not None else None
 
 
 def _log(attempt: Attempt, outcome: Outcome) -> None:

@@ -35,10 +35,12 @@ from django_river import (
 )
 from django_river.models import Job
 from library import catalogue
+from library.adding import add_source
 from library.models import Document, Link, WordCount
 from library.publishers import open_queue
 from library.reading import Format, LinkKind, count_words, decode, find_links, find_title, web_problem
 from library.related import related_documents
+from library.sources import installed_documents
 
 #: A job holds its unique key until it is over; a completed one does not stand in the way of the next.
 UNTIL_OVER = frozenset({State.AVAILABLE, State.PENDING, State.RETRYABLE, State.RUNNING, State.SCHEDULED})
@@ -202,6 +204,25 @@ def find_related(context: JobContext, at_most: Annotated[int, Meta(ge=1, le=20)]
             document.related.set(Document.objects.filter(pk__in=related_ids))
             done += 1
     context.record_output({"documents": done})
+
+
+@job(
+    queue="index", priority=4, max_attempts=3, timeout=3600, heartbeat=60, unique=Unique(by_state=UNTIL_OVER)
+)
+def import_installed(context: JobContext) -> None:
+    """Take in every document of the installed distributions: it says how far it is, and goes on where it was stopped."""
+    for step in context.step("documents"):
+        sources = list(installed_documents())
+        for number, source in enumerate(sources, start=1):
+            if number <= (step.cursor or 0):
+                continue
+            context.raise_if_cancelled()
+            document, is_new = add_source(source)
+            if is_new:
+                request_ingestion(document)
+            step.save(number)
+            note = f"{number} of {len(sources)}, {source.distribution}"
+            context.heartbeat(progress=number / len(sources), note=note)
 
 
 def request_ingestion(document: Document) -> Job:

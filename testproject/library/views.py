@@ -16,7 +16,7 @@ from django_river import operations
 from django_river.models import Job
 from library.adding import add_upload
 from library.forms import UploadForm
-from library.jobs import find_related, request_ingestion
+from library.jobs import find_related, import_installed, request_ingestion
 from library.models import Document
 from library.queues import living_clients, queue_figures
 
@@ -119,6 +119,25 @@ def cancel_find_related(request: HttpRequest) -> HttpResponse:
     return redirect("front-page")
 
 
+@staff_member_required
+@require_POST
+def import_documents(request: HttpRequest) -> HttpResponse:
+    """Take in what the installed distributions ship; once at a time."""
+    stored = import_installed.enqueue()
+    messages.success(request, f"Job {stored.pk} imports the documents of the installed distributions.")
+    return redirect("front-page")
+
+
+@require_safe
+def import_progress(request: HttpRequest) -> HttpResponse:
+    """How far the last import is: a part of the page, asked for again and again."""
+    return render(request, "library/_import.html", {"importing": _last_import()})
+
+
+def _last_import() -> Job | None:
+    return Job.objects.of_kind(import_installed.kind).order_by("-id").first()
+
+
 def _query_string(request: HttpRequest, **changes: Any) -> str:
     """The query string of the present page with some values changed; ``None`` leaves one out."""
     values = request.GET.copy()
@@ -134,6 +153,7 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
     box = {
         "queues": queue_figures(),
         "clients": living_clients(),
+        "importing": _last_import(),
         "relating": Job.objects.open().of_kind(find_related.kind).first(),
     }
     return render(request, template, context | box)

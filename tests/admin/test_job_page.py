@@ -48,6 +48,21 @@ class TestPage:
 
         assert "running asked to stop at 2026-03-01 13:00:00" in text(root.row("job", job.pk))
 
+    def test_says_how_far_a_job_is(self, root):
+        said_so = {"attempt": 1, "at": "2026-03-01T12:00:00Z", "progress": 0.4, "note": SCRIPT, "stuck": True}
+        job = JobFactory(running=True, metadata={"django_river:heartbeat": said_so})
+
+        page = text(root.row("job", job.pk))
+        assert "40 %" in page
+        assert "last heartbeat: 2026-03-01 13:00:00 stuck" in page.replace("Last", "last")
+        assert SCRIPT not in root.row("job", job.pk).content.decode()
+
+    @pytest.mark.parametrize("odd", [5, {"attempt": 9, "progress": 1}], ids=str)
+    def test_leaves_out_progress_that_is_none_or_of_a_former_attempt(self, root, odd):
+        job = JobFactory(running=True, metadata={"django_river:heartbeat": odd})
+
+        assert "Progress" not in text(root.row("job", job.pk)).split("Metadata")[0]
+
     def test_a_job_that_is_not_there_leads_home(self, root):
         response = root.row("job", 12345)
 

@@ -88,7 +88,9 @@ def rescue() -> None:
     lease = storage.for_caller("default").leader_elect("rescuer", timedelta(minutes=1))
     upkeep = storage.open_upkeep("default", term=lease.term, timeout=10)
     try:
-        upkeep.job_rescue(rescue_after=NOW, client_timeout=NOW, known_kinds=["many"], limit=1000)
+        upkeep.job_rescue(
+            rescue_after=NOW, client_timeout=NOW, poison_after=100, known_kinds=["many"], limit=1000
+        )
         upkeep.job_schedule(1000)
     finally:
         upkeep.close()

@@ -11,6 +11,7 @@ import pytest
 
 from django_river import Batch, BatchFunction, BatchItem, JobBatch, JobCancel, JobContext, JobSnooze
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError, DefinitionError, JobInterrupted
+from django_river.jobs.beats import Beat
 from django_river.jobs.context import CancelReason
 from django_river.jobs.definition import Definition, JobOptions
 
@@ -133,6 +134,16 @@ class TestDefinition:
 
         with pytest.raises(DefinitionError, match="complete_in_transaction needs a sync function"):
             defined(many_async, complete_in_transaction=True)
+
+    @pytest.mark.parametrize("given", [{"isolation": "process"}, {"interrupt": True}])
+    def test_cannot_be_stopped_by_force(self, given):
+        def many(batch: JobBatch[Word]) -> None:
+            pass
+
+        with pytest.raises(
+            DefinitionError, match="isolation and interrupt are for single jobs, not for batches"
+        ):
+            Definition(many, kind="words", options=JobOptions(batch=Batch(), **given))
 
 
 class TestArguments:
@@ -266,3 +277,9 @@ class TestBatchOfPlainValues:
 
         assert all(item.job.heartbeat_at >= at for item, at in zip(batch, before, strict=True))
         assert batch[0].job.heartbeat_at > 0
+
+    def test_says_how_far_it_is_for_all(self):
+        batch = JobBatch.of([1, 2])
+        batch.heartbeat(0.5, "half of it")
+
+        assert {item.job.beat for item in batch} == {batch.context.beat} == {Beat(0.5, "half of it")}

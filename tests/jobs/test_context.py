@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from django_river import JobContext, JobInterrupted
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError
+from django_river.jobs.beats import HEARTBEAT_KEY, MAX_NOTE, Heartbeat
 from django_river.jobs.context import CancelReason
 
 
@@ -67,12 +69,13 @@ class TestCancel:
 class TestOutput:
     def test_is_kept_as_json(self):
         job = context()
-        assert job.output is None
+        assert job.kept is None
 
         job.record_output([1])
         job.record_output({"pages": 3})
 
         assert job.output == b'{"pages":3}'
+        assert job.kept == {"output": b'{"pages":3}'}
 
     def test_that_json_cannot_hold_is_refused_and_changes_nothing(self):
         job = context(max_output_bytes=10)
@@ -84,13 +87,89 @@ class TestOutput:
             ArgumentValueError, match=r"^output: 11 bytes of JSON, more than the limit of 10$"
         ):
             job.record_output("x" * 9)
-        assert job.output == b"1"
+        assert job.kept == {"output": b"1"}
 
 
-def test_a_heartbeat_is_noted():
-    job = context()
-    before = job.heartbeat_at
+class TestHeartbeat:
+    def test_is_noted(self):
+        job = context()
+        before = job.heartbeat_at
+        job.heartbeat()
 
-    job.heartbeat()
+        assert before <= job.heartbeat_at <= time.monotonic()
+        assert job.remains is None
 
-    assert before <= job.heartbeat_at <= time.monotonic()
+    def test_keeps_what_is_not_said_anew(self):
+        job = context()
+        job.heartbeat(progress=0.25, note="page 1 of 4", data={"page": 1})
+        job.heartbeat()
+        job.heartbeat(0.5)
+
+        assert job.beat == (0.5, "page 1 of 4", b'{"page":1}')
+        assert job.remains == {
+            HEARTBEAT_KEY: b'{"attempt":1,"progress":0.5,"note":"page 1 of 4","data":{"page":1}}'
+        }
+
+    @pytest.mark.parametrize("progress", [-0.1, 1.1, float("nan")])
+    def test_refuses_what_is_no_part_of_the_whole(self, progress):
+        with pytest.raises(ValueError, match=r"^progress must be a number from 0 to 1, got "):
+            context().heartbeat(progress=progress)
+
+    @pytest.mark.parametrize(
+        "said", [{"progress": "half"}, {"progress": True}, {"note": 5}, {"data": {"when": object()}}], ids=str
+    )
+    def test_refuses_other_types(self, said):
+        with pytest.raises(TypeError):
+            context().heartbeat(**said)
+
+    def test_takes_notes_that_cannot_be_stored_as_they_are(self):
+        job = context()
+        job.heartbeat(note="a\x00b \ud800" + "c" * 1000)
+
+        assert job.beat.note.startswith("a\\x00b \\ud800ccc")
+        assert len(job.beat.note) == MAX_NOTE
+
+    def test_refuses_too_much(self):
+        with pytest.raises(
+            ArgumentValueError, match=r"^data: \d+ bytes of JSON, more than the limit of 10000$"
+        ):
+            context().heartbeat(data={"page": "x" * 10_000})
+
+
+class TestHeartbeatInARow:
+    def test_is_read_back(self):
+        said = {"at": "2026-03-01T12:00:00.5Z", "progress": 1, "note": "n", "data": {"a": 1}, "stuck": True}
+
+        assert Heartbeat.of({HEARTBEAT_KEY: said}) == Heartbeat(
+            at=datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC),
+            progress=1.0,
+            note="n",
+            data={"a": 1},
+            is_stuck=True,
+        )
+
+    @pytest.mark.parametrize("metadata", [None, [], {}, {HEARTBEAT_KEY: 5}], ids=str)
+    def test_may_be_missing(self, metadata):
+        assert Heartbeat.of(metadata) is None
+
+    @pytest.mark.parametrize(
+        "odd", [{"at": "yesterday", "progress": "x", "note": 1, "stuck": "yes"}, {"progress": True}]
+    )
+    def test_may_be_anything(self, odd):
+        assert Heartbeat.of({HEARTBEAT_KEY: odd}) == Heartbeat()
+
+
+class TestSoftTimeout:
+    def test_comes_before_the_timeout(self):
+        job = context(soft_deadline=time.monotonic(), deadline=time.monotonic() + 3600)
+
+        assert job.cancel_reason is CancelReason.SOFT_TIMEOUT
+        job.limit(deadline=time.monotonic(), soft_deadline=None)
+        assert job.cancel_reason is CancelReason.TIMEOUT
+
+    def test_gives_way_to_any_other_reason(self):
+        job = context(soft_deadline=time.monotonic())
+        assert job.cancelled
+        job.cancel(CancelReason.CANCEL)
+
+        assert job.cancel_reason is CancelReason.CANCEL

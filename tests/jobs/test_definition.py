@@ -148,6 +148,30 @@ class TestOptions:
     def test_take_spans_in_both_forms(self, timeout):
         assert define(send, timeout=timeout).options.timeout == timeout
 
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            ({"soft_timeout": 0}, r"^soft_timeout must be a timedelta or seconds above 0, got 0$"),
+            ({"soft_timeout": 5, "timeout": 5}, r"^soft_timeout must be shorter than timeout \(5\), got 5$"),
+            ({"isolation": "thread"}, r"^isolation must be 'process' or None, got 'thread'$"),
+            ({"interrupt": 1}, r"^interrupt must be a bool, got 1$"),
+        ],
+        ids=str,
+    )
+    def test_about_stopping_are_checked(self, options, why):
+        with pytest.raises((ValueError, TypeError), match=why):
+            define(send, **options)
+
+    def test_interrupt_is_for_sync_jobs(self):
+        with pytest.raises(
+            DefinitionError, match=r"interrupt is for sync jobs; async ones are cancelled anyway$"
+        ):
+            define(send_async, interrupt=True)
+
+    def test_an_isolated_coroutine_does_not_belong_on_the_loop(self):
+        assert define(send_async).is_on_loop
+        assert not define(send_async, isolation="process").is_on_loop
+
     def test_by_args_must_be_arguments(self):
         with pytest.raises(
             DefinitionError, match=r"unique by_args must name its arguments \(order_id\), got 'order'$"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from threading import Lock
 
 import pytest
 from django.utils import timezone
 
+from django_river.faults import Fault
+from django_river.maintenance import judge as judge_module
 from django_river.maintenance.batch_size import BatchSize
-from django_river.maintenance.job_rescuer import INTERVAL, JobRescuer
+from django_river.maintenance.job_rescuer import LOOK_SECONDS, JobRescuer
+from django_river.maintenance.judge import Judge
 from django_river.models import Job
+from django_river.signals import client_lost, client_stale, job_rescued
+from django_river.storage.upkeep import Sights
 from tests.factories import ClientFactory, JobFactory
 from tests.waiting import wait_until
 
@@ -20,13 +26,24 @@ def build(upkeep):
     """Builds rescuers that know the kind of the factories, and stops them."""
     built = []
 
-    def build(rescue_after=60.0):
-        built.append(
-            JobRescuer(
-                upkeep=upkeep, lock=Lock(), rescue_after=rescue_after, client_timeout=60.0, known_kinds=lambda: ["tests.work"]
-            )
-        )  # fmt: skip
-        return built[-1]
+    def build(rescue_after=60.0, *, calm=True, store=upkeep, poison_after=3):
+        judge = Judge(
+            own_id="me", client_timeout=60.0, heartbeat_interval=1e-9 if calm else 60.0, clock=time.monotonic
+        )
+        rescuer = JobRescuer(
+            upkeep=store,
+            lock=Lock(),
+            judge=judge,
+            rescue_after=rescue_after,
+            client_timeout=60.0,
+            poison_after=poison_after,
+            known_kinds=lambda: ["tests.work"],
+            on_fault=lambda *args: faults.append(args[:2]),
+            on_rescued=lambda: faults.append("rescued"),
+        )
+        built.append(rescuer)
+        faults = rescuer.faults = []
+        return rescuer
 
     yield build
     for rescuer in built:
@@ -82,8 +99,106 @@ def test_at_the_last_attempt_only_known_kinds_are_discarded(build):
 
 
 def test_looks_again_in_time(build):
-    assert build(rescue_after=3600.0).step() == INTERVAL
-    assert build(rescue_after=10.0).step() == 5.0
+    assert build().step() == LOOK_SECONDS
+
+
+def test_age_counts_only_when_clients_have_had_the_time_to_beat(build):
+    running(attempted_by=["gone"])
+    build(calm=False).run_once()
+
+    assert states() == ["running"]
+
+
+class Sighted:
+    """Real maintenance that sees the sessions of these clients gone, for long."""
+
+    def __init__(self, upkeep, *gone):
+        self.upkeep = upkeep
+        self.gone = gone
+
+    def __getattr__(self, name):
+        return getattr(self.upkeep, name)
+
+    def client_watch(self):
+        clients = [
+            client._replace(is_session_gone=client.id in self.gone)
+            for client in self.upkeep.client_watch().clients
+        ]
+        return Sights(clients, None)
+
+    def client_lose(self, sight, why, *, silent_for):
+        return self.upkeep.client_lose(sight, Fault.CLIENT_STALE, silent_for=silent_for)
+
+
+@pytest.fixture
+def heard():
+    heard = []
+
+    def lost(client_id, **_):
+        heard.append(("lost", client_id))
+
+    def stale(client_id, **_):
+        heard.append(("stale", client_id))
+
+    def rescued(job, **_):
+        heard.append(("rescued", job.id))
+
+    client_lost.connect(lost)
+    client_stale.connect(stale)
+    job_rescued.connect(rescued)
+    yield heard
+    client_lost.disconnect(lost)
+    client_stale.disconnect(stale)
+    job_rescued.disconnect(rescued)
+
+
+def test_a_client_whose_session_stays_gone_loses_its_young_jobs(build, upkeep, heard, monkeypatch):
+    monkeypatch.setattr(judge_module, "SESSION_GRACE", 0.0)
+    client = ClientFactory(heartbeat_at=timezone.now() - timedelta(seconds=10))
+    job, other = running(minutes=0, attempted_by=[client.pk]), running(minutes=0, attempted_by=["me"])
+    rescuer = build(store=Sighted(upkeep, client.pk))
+    rescuer.run_once()
+    job.refresh_from_db()
+    other.refresh_from_db()
+
+    assert (job.state, other.state) == ("retryable", "running")
+    assert heard == [("lost", client.pk), ("rescued", job.pk)]
+    assert rescuer.faults == [("tests.work", Fault.CLIENT_STALE), "rescued"]
+
+
+def test_a_silent_client_loses_its_young_jobs(build, heard):
+    client = ClientFactory(stale=True)
+    job = running(minutes=0, attempted_by=[client.pk])
+    build(rescue_after=86_400).run_once()
+    job.refresh_from_db()
+
+    assert job.state == "retryable"
+    assert job.errors[-1]["error"] == f"ClientStale: client lost: not heard of for long: {client.pk}"
+    assert heard == [("stale", client.pk), ("rescued", job.pk)]
+
+
+def test_a_job_that_keeps_killing_its_clients_is_quarantined(build, caplog):
+    job = running(minutes=0, attempted_by=[ClientFactory(stale=True).pk], metadata={"river:rescue_count": 2})
+    build().run_once()
+    job.refresh_from_db()
+
+    assert job.state == "discarded"
+    assert job.errors[-1]["error"].endswith("; quarantined: clients lost with this job: 3")
+    assert "is quarantined: it has taken 3 clients with it" in caplog.text
+
+
+def test_trouble_with_the_database_makes_the_judge_wait(build, upkeep):
+    client = ClientFactory(stale=True)
+    running(minutes=0, attempted_by=[client.pk])
+    rescuer = build()
+    rescuer.judge.see(upkeep.client_watch())
+    rescuer.upkeep = None
+    with pytest.raises(AttributeError):
+        rescuer.run_once()
+    rescuer.upkeep = upkeep
+    rescuer.run_once()
+
+    assert states() == ["running"]
 
 
 def test_goes_on_with_the_next_batch_at_once(build):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -12,6 +13,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from django_river.conf import Config
+from django_river.jobs.registry import Registry
+from django_river.maintenance.judge import Judge
 from django_river.maintenance.services import leader_services
 from django_river.models import Client, Job, Leader, Queue
 from django_river.option import KEEP
@@ -28,6 +31,7 @@ NAMES = [
     "client-cleaner",
     "queue-remover",
     "queue-resumer",
+    "job-inspector",
     "job-cleaner",
     "reindexer",
 ]
@@ -49,6 +53,10 @@ def build(begin):
             periodic=periodic,
             known_kinds=lambda: ["tests.work"],
             on_available=lambda queues: None,
+            on_fault=lambda *args: None,
+            judge=Judge(own_id="me", client_timeout=60.0, heartbeat_interval=1e-9, clock=time.monotonic),
+            registry=Registry(),
+            promise=lambda definition, priority: None,
         )
         built.extend(services)
         return {service.name: service for service in services}
@@ -93,7 +101,7 @@ class TestTerm:
     def test_has_only_those_that_the_settings_want(self, build):
         keep = Config(completed_retention=KEEP, cancelled_retention=KEEP, discarded_retention=KEEP)
 
-        assert list(build(keep)) == NAMES[:6]
+        assert list(build(keep)) == NAMES[:7]
 
     def test_has_those_of_periodic_jobs_if_there_are_any(self, build):
         services = build(periodic=registry_of(declare()))

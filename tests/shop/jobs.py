@@ -20,6 +20,7 @@ from django_river import (
     NoRetry,
     job,
 )
+from tests.shop import isolated as isolated
 from tests.shop.models import Run
 
 AT_ONCE = FixedRetry(0)
@@ -162,3 +163,11 @@ def fork(context: JobContext) -> None:
     if child:
         os.waitpid(child, 0)
         context.record_output({"child": child})
+
+
+@job(interrupt=True)
+def spin_in_a_thread(flag: str) -> None:
+    """Never look whether we should stop."""
+    Path(flag).touch()
+    while True:
+        released.wait(0.001)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from django.db import connection
 from django.utils import timezone
 
-from django_river.models import Client
+from django_river.faults import Fault
+from django_river.models import Client, Leader
 from django_river.storage.base import ClientInfo
+from django_river.storage.postgres.listener import PostgresListener
 from tests.factories import ClientFactory
 from tests.storage.steps import ME
+from tests.waiting import wait_until
 
 INFO = ClientInfo(id=ME, host="host", pid=7, version="1.2", slots=10, queues=("a", "b"))
 HOUR = timedelta(hours=1)
@@ -85,3 +89,55 @@ class TestClean:
             ClientFactory(stale=True)
 
         assert [len(self.clean(upkeep, limit=2)) for _ in range(3)] == [2, 1, 0]
+
+
+class TestLost:
+    def lose(self, upkeep, why=Fault.CLIENT_STALE, *, silent_for=60.0):
+        (sight,) = upkeep.client_watch().clients
+        return upkeep.client_lose(sight, why, silent_for=timedelta(seconds=silent_for))
+
+    def test_is_a_client_that_is_as_it_was_seen(self, upkeep):
+        ClientFactory(id=ME, stale=True)
+        (sight,) = upkeep.client_watch().clients
+
+        assert (sight.id, sight.is_session_gone) == (ME, False)
+        assert 3000 < sight.silent_for < 4000
+        assert self.lose(upkeep)
+        assert upkeep.client_watch().clients == []
+        assert Client.objects.get().lost_why == "client_stale"
+
+    def test_is_no_client_that_has_been_heard_of_since(self, upkeep, store):
+        ClientFactory(id=ME, stale=True)
+        (sight,) = upkeep.client_watch().clients
+        store.client_beat(replace(INFO, id=ME))
+
+        assert not upkeep.client_lose(sight, Fault.CLIENT_STALE, silent_for=timedelta(seconds=60))
+
+    def test_comes_back_and_hears_why(self, upkeep, store):
+        ClientFactory(id=ME, stale=True)
+        self.lose(upkeep)
+
+        assert store.client_beat(replace(INFO, id=ME)) == "client_stale"
+        assert store.client_beat(replace(INFO, id=ME)) == ""
+        assert Client.objects.get().lost_at is None
+
+    @pytest.mark.postgres
+    def test_is_a_client_whose_session_is_gone(self, upkeep):
+        listener = PostgresListener("default")
+        listener.connect([])
+        ClientFactory(id=ME, stale=True, session=listener.session)
+        assert not self.lose(upkeep, Fault.CLIENT_LOST)
+
+        listener.close()
+        wait_until(lambda: upkeep.client_watch().clients[0].is_session_gone)
+        assert self.lose(upkeep, Fault.CLIENT_LOST)
+
+    @pytest.mark.postgres
+    def test_shows_how_old_the_server_is(self, upkeep):
+        assert upkeep.client_watch() == ([], pytest.approx(upkeep.client_watch().server_age, abs=60))
+
+    def test_is_none_after_the_term(self, upkeep):
+        ClientFactory(id=ME, stale=True)
+        Leader.objects.all().delete()
+
+        assert not self.lose(upkeep)

@@ -22,9 +22,13 @@ def lost(**given) -> Job:
     return JobFactory(**LONG_AGO | given)
 
 
-def rescue(upkeep, *, kinds=("tests.work",), limit=100):
+def rescue(upkeep, *, kinds=("tests.work",), limit=100, poison_after=99):
     return upkeep.job_rescue(
-        rescue_after=HOUR, client_timeout=timedelta(minutes=1), known_kinds=list(kinds), limit=limit
+        rescue_after=HOUR,
+        client_timeout=timedelta(minutes=1),
+        poison_after=poison_after,
+        known_kinds=list(kinds),
+        limit=limit,
     )
 
 
@@ -32,7 +36,7 @@ class TestWhatIsRescued:
     def test_is_a_job_of_a_client_nobody_knows(self, upkeep):
         job = lost(queue="other", kind="shop.send")
 
-        assert rescue(upkeep) == [(job.id, "shop.send", "other", "retryable")]
+        assert rescue(upkeep) == [(job.id, "shop.send", "other", "retryable", "", False)]
 
     def test_is_a_job_of_a_client_that_has_fallen_silent(self, upkeep):
         ClientFactory(id=ME, stale=True)
@@ -199,3 +203,54 @@ class TestPage:
         job = lost()
 
         assert [rescued.id for rescued in rescue(upkeep, limit=1)] == [job.id]
+
+
+class TestPoison:
+    def test_is_discarded_after_so_many_clients(self, upkeep):
+        job, other = lost(metadata={"river:rescue_count": 2}), lost(metadata={"river:rescue_count": 1})
+        poison, spared = rescue(upkeep, poison_after=3)
+
+        assert (poison.id, poison.state, poison.is_poison) == (job.id, "discarded", True)
+        assert (spared.id, spared.state, spared.is_poison) == (other.id, "retryable", False)
+        assert row(job).errors[-1]["error"].endswith("; quarantined: clients lost with this job: 3")
+        assert row(job).finalized_at is not None
+
+    def test_of_an_unknown_kind_is_left_to_those_who_know_it(self, upkeep):
+        lost(metadata={"river:rescue_count": 9})
+
+        assert rescue(upkeep, kinds=[], poison_after=3)[0].state == "retryable"
+
+    def test_is_cancelled_if_that_was_asked_for(self, upkeep):
+        lost(metadata={"river:rescue_count": 9, "cancel_attempted_at": "2026-01-01T00:00:00Z"})
+
+        assert rescue(upkeep, poison_after=3)[0].state == "cancelled"
+
+
+class TestLostClient:
+    @pytest.mark.parametrize(
+        ("why", "text"),
+        [
+            ("client_lost", f"ClientLost: client lost: {ME}"),
+            ("client_stale", f"ClientStale: client lost: not heard of for long: {ME}"),
+        ],
+    )
+    def test_loses_jobs_of_any_age(self, upkeep, store, why, text):
+        job = run(store)
+        ClientFactory(id=ME, lost_at=timezone.now(), lost_why=why)
+
+        (rescued,) = rescue(upkeep)
+        assert (rescued.id, rescued.why) == (job.id, why)
+        assert row(job).errors[-1]["error"] == text
+
+    def test_keeps_what_it_was_not_the_last_to_have(self, upkeep):
+        ClientFactory(id=ME, lost_at=timezone.now(), lost_why="client_lost")
+        ClientFactory(id=OTHER)
+        lost(attempted_by=[ME, OTHER], attempt=2)
+
+        assert rescue(upkeep) == []
+
+    def test_loses_nothing_once_it_is_back(self, upkeep, store):
+        run(store)
+        ClientFactory(id=ME, lost_at=None, lost_why="")
+
+        assert rescue(upkeep) == []

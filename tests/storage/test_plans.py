@@ -16,6 +16,7 @@ from django_river.jobs.states import State, bit_mask
 from django_river.jobs.unique import DEFAULT_STATES
 from django_river.storage.base import Demand, JobSetState, Session, Storage
 from django_river.storage.batches import LeftOut, Wanted
+from django_river.storage.long_jobs import JobBeat
 from django_river.storage.upkeep import Retention, Upkeep
 from tests.storage.steps import HOUR, ME, new, unique
 
@@ -83,7 +84,11 @@ STATEMENTS = {
     "release unknown": (lambda s, ids: s.job_release_unknown(ME, ids), {RUNNING}),
     "has due": (lambda s, ids: s.job_has_due(["none", "q1"]), {FETCH}),
     "has due later": (lambda s, ids: s.job_has_due(["none"]), {DUE}),
-    "cancel asked": (lambda s, ids: s.job_cancel_asked(ids), {RUNNING, PRIMARY, ROWID}),
+    "look": (lambda s, ids: s.job_look(ME, [(id, 1) for id in ids]), {RUNNING, PRIMARY, ROWID}),
+    "beat": (
+        lambda s, ids: s.job_beat_many(ME, [JobBeat(id, 1, 0.0, b"{}", b"{}") for id in ids]),
+        {RUNNING, PRIMARY, ROWID},
+    ),
     "cancel": (lambda s, ids: s.job_cancel(ids), {PRIMARY, ROWID}),
     "retry": (lambda s, ids: s.job_retry(ids), {PRIMARY, ROWID}),
     "delete": (lambda s, ids: s.job_delete(ids), {PRIMARY, ROWID}),
@@ -99,7 +104,9 @@ def _results(ids: list[int], **given: object) -> list[JobSetState]:
 
 
 def _rescue(upkeep: Upkeep) -> object:
-    return upkeep.job_rescue(rescue_after=HOUR, client_timeout=HOUR, known_kinds=["k"], limit=1000)
+    return upkeep.job_rescue(
+        rescue_after=HOUR, client_timeout=HOUR, poison_after=99, known_kinds=["k"], limit=1000
+    )
 
 
 def _clean(upkeep: Upkeep, state: State) -> object:

@@ -172,7 +172,9 @@ class JobTable(RuleBasedStateMachine):
     def rescue(self, known: bool) -> None:
         kinds = ["tests.work"] if known else []
 
-        rescued = self.upkeep.job_rescue(rescue_after=NOW, client_timeout=HOUR, known_kinds=kinds, limit=100)
+        rescued = self.upkeep.job_rescue(
+            rescue_after=NOW, client_timeout=HOUR, poison_after=99, known_kinds=kinds, limit=100
+        )
 
         assert {job.id for job in rescued} == self.model.rescue(alive=self.alive, known=known)
 

@@ -46,7 +46,9 @@ WRITES = {
     "job_clean discarded": (lambda: _over("discarded"), lambda upkeep: _clean(upkeep, State.DISCARDED)),
     "job_rescue": (
         _lost,
-        lambda upkeep: upkeep.job_rescue(rescue_after=HOUR, client_timeout=HOUR, known_kinds=[], limit=10),
+        lambda upkeep: upkeep.job_rescue(
+            rescue_after=HOUR, client_timeout=HOUR, poison_after=99, known_kinds=[], limit=10
+        ),
     ),
     "job_schedule": (_due, lambda upkeep: upkeep.job_schedule(10)),
     "job_schedule unique": (

@@ -331,7 +331,7 @@ class TestHomes:
         assert all(home.is_here("default", str(kind)) for kind in range(50))
 
     def test_are_here_for_the_queues_of_a_leader(self):
-        home = Homes("one", leader_bound=["default"])
+        home = Homes("one", is_leader_bound={"default"}.__contains__)
         home.refresh([LivingClient(name, ["default", "other"]) for name in ("one", "two", "three")])
 
         assert all(home.is_here("default", str(kind)) for kind in range(50))

@@ -187,7 +187,7 @@ class TestChange:
         assert SUCCESS.change(claimed()).is_plain_success
 
     def test_carries_the_recorded_output(self):
-        change = SUCCESS.change(claimed(), b'{"pages": 7}')
+        change = SUCCESS.change(claimed(), {"output": b'{"pages": 7}'})
 
         assert not change.is_plain_success
         assert msgspec.json.decode(change.metadata) == {"output": {"pages": 7}}

@@ -29,7 +29,7 @@ from django_river.storage.base import (
 )
 from django_river.storage.payloads import cancel_payload, insert_payload, queue_payload
 from django_river.storage.postgres.listener import PostgresListener
-from django_river.storage.postgres.queues import QueuesDriver
+from django_river.storage.postgres.long_jobs import LongJobsDriver
 from django_river.storage.postgres.session import PostgresSession
 from django_river.storage.sessions import DjangoSession
 from django_river.storage.statements import load
@@ -55,14 +55,14 @@ def open_listener(using: str) -> PostgresListener:
     return PostgresListener(using)
 
 
-class Driver(QueuesDriver):
+class Driver(LongJobsDriver):
     """The contract in Postgres's words; what each statement does is said in the ``.sql`` files."""
 
     default_poll_interval = 1.0
     can_notify = True
 
-    def client_beat(self, info: ClientInfo) -> None:
-        self._run(
+    def client_beat(self, info: ClientInfo) -> str:
+        rows = self._run(
             "client_beat",
             id=info.id,
             host=info.host,
@@ -79,6 +79,7 @@ class Driver(QueuesDriver):
             release=info.release,
             registry_hash=info.registry_hash,
         )
+        return rows[0][0] or ""
 
     def client_delete(self, client_id: str) -> None:
         self._run("client_delete", id=client_id)
@@ -92,9 +93,6 @@ class Driver(QueuesDriver):
             return jobs
 
         return self._despite_races(attempt)
-
-    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
-        return [id for (id,) in self._run("job_cancel_asked", ids=list(ids))]
 
     def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:
         return [ChangedJob(*row) for row in self._run("job_delete", ids=list(ids))]

@@ -97,5 +97,5 @@ ORDER BY priority, scheduled_at, id;
 -- name: client_list_living
 SELECT id, queues::text
 FROM django_river_client
-WHERE heartbeat_at > statement_timestamp() - %(alive_for)s::interval
+WHERE heartbeat_at > statement_timestamp() - %(alive_for)s::interval AND lost_at IS NULL
 ORDER BY id;

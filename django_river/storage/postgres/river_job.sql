@@ -266,11 +266,6 @@ SELECT EXISTS (
     JOIN worked ON worked.name = due.queue
 ));
 
--- name: job_cancel_asked
-SELECT id
-FROM river_job
-WHERE id = ANY(%(ids)s::bigint[]) AND state = 'running' AND metadata ? 'cancel_attempted_at';
-
 -- name: job_cancel
 -- A job that does not hold its key must not get it by being cancelled: its bit for that state is cleared.
 WITH locked AS MATERIALIZED (

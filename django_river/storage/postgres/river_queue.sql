@@ -31,6 +31,10 @@ WHERE (%(name)s = '*' OR name = %(name)s) AND paused_at IS NOT NULL
 RETURNING name;
 
 -- name: client_beat
+-- Answers why the client had been taken for lost; it is not any more.
+WITH before AS MATERIALIZED (
+    SELECT lost_why FROM django_river_client WHERE id = %(id)s AND lost_at IS NOT NULL
+)
 INSERT INTO django_river_client (
     id, host, pid, version, queues, slots, can_lead, objection, preference, labels, session, troubles,
     release, registry_hash, started_at, heartbeat_at
@@ -43,7 +47,8 @@ ON CONFLICT (id) DO UPDATE
 SET heartbeat_at = now(), queues = EXCLUDED.queues, slots = EXCLUDED.slots, can_lead = EXCLUDED.can_lead,
     objection = EXCLUDED.objection, preference = EXCLUDED.preference, labels = EXCLUDED.labels,
     session = EXCLUDED.session, troubles = EXCLUDED.troubles, release = EXCLUDED.release,
-    registry_hash = EXCLUDED.registry_hash;
+    registry_hash = EXCLUDED.registry_hash, lost_at = NULL, lost_why = ''
+RETURNING (SELECT lost_why FROM before);
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = %(id)s;

@@ -10,8 +10,19 @@ from django.db import IntegrityError, OperationalError
 from psycopg.errors import LockNotAvailable
 
 from django_river.chance import chance
+from django_river.faults import Fault
+from django_river.jobs.run_times import KEPT_FOR_DAYS, KEPT_OLDER, KEPT_PER_HOUR, Sample
 from django_river.storage.statements import load
-from django_river.storage.upkeep import CleanedPage, QueuePage, RescuedJob, Retention, Upkeep
+from django_river.storage.upkeep import (
+    CleanedPage,
+    ClientSight,
+    QueuePage,
+    RescuedJob,
+    Retention,
+    RunningJob,
+    Sights,
+    Upkeep,
+)
 
 SQL = load("django_river.storage.postgres")
 #: How long to wait for whoever is about to take or free a unique key.
@@ -23,6 +34,15 @@ class PostgresUpkeep(Upkeep):
 
     def client_clean(self, *, gone_for: timedelta, limit: int) -> list[str]:
         return [id for (id,) in self._run("client_clean", gone_for=gone_for, limit=limit)]
+
+    def client_lose(self, sight: ClientSight, why: Fault, *, silent_for: timedelta) -> bool:
+        return bool(
+            self._run("client_lose", id=sight.id, session=sight.session, why=why.value, silent_for=silent_for)
+        )
+
+    def client_watch(self) -> Sights:
+        rows = self._run("client_watch")
+        return Sights([ClientSight(*row[:4]) for row in rows if row[0] is not None], rows[0][4])
 
     def index_drop(self, name: str) -> None:
         self.session.execute(SQL["index_drop"].format(index=name), {})
@@ -56,17 +76,48 @@ class PostgresUpkeep(Upkeep):
         )
         return CleanedPage(examined, deleted, passed_id, has_more)
 
+    def job_flag(self, job: RunningJob, *, usual: float, cancel: bool) -> bool:
+        return bool(self._run("job_flag", usual=usual, cancel=cancel, **_attempt_at(job)))
+
+    def job_old(self, older_than: timedelta, *, limit: int) -> list[RunningJob]:
+        rows = self._run("job_old", older_than=older_than, limit=limit)
+        return [RunningJob._make(row) for row in rows]
+
+    def job_take(self, job: RunningJob, *, error: str) -> bool:
+        return bool(self._run("job_take", error=error, **_attempt_at(job)))
+
+    def run_time_clean(self) -> None:
+        self._run(
+            "run_time_clean",
+            kept_per_hour=KEPT_PER_HOUR,
+            kept_older=KEPT_OLDER,
+            kept_for=timedelta(days=KEPT_FOR_DAYS),
+        )
+
+    def run_time_list(self) -> dict[str, list[Sample]]:
+        samples: dict[str, list[Sample]] = {}
+        for kind, *sample in self._run("run_time_list"):
+            samples.setdefault(kind, []).append(Sample(*sample))
+        return samples
+
     def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
+        self,
+        *,
+        rescue_after: timedelta | None,
+        client_timeout: timedelta,
+        poison_after: int,
+        known_kinds: Sequence[str],
+        limit: int,
     ) -> list[RescuedJob]:
         rows = self._run(
             "job_rescue",
             rescue_after=rescue_after,
             client_timeout=client_timeout,
+            poison_after=poison_after,
             known_kinds=list(known_kinds),
             limit=limit,
         )
-        return [RescuedJob(*row) for row in rows]
+        return sorted(RescuedJob._make(row) for row in rows)
 
     def job_schedule(self, limit: int) -> list[tuple[str, int]]:
         return self._schedule(None, limit)
@@ -135,3 +186,7 @@ class PostgresUpkeep(Upkeep):
                 return None
             raise
         return [(queue, count) for queue, count, _ in rows]
+
+
+def _attempt_at(job: RunningJob) -> dict[str, Any]:
+    return {"id": job.id, "attempt": job.attempt, "client_id": job.client_id}

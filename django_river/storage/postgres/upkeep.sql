@@ -100,47 +100,148 @@ SELECT examined,
     is_old_to_the_end AND (is_full OR has_others)
 FROM seen;
 
--- name: job_rescue
--- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail.
+-- name: client_watch
+-- Whether a session is gone is asked by trying to share its lock, for as long as the statement lasts.
+SELECT client.id, client.session, extract(epoch FROM statement_timestamp() - client.heartbeat_at)::float8,
+    coalesce(pg_try_advisory_xact_lock_shared(client.session), false),
+    extract(epoch FROM statement_timestamp() - pg_postmaster_start_time())::float8
+FROM (VALUES (1)) AS always
+LEFT JOIN django_river_client AS client ON client.lost_at IS NULL
+ORDER BY client.id;
+
+-- name: client_lose
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+)
+UPDATE django_river_client
+SET lost_at = statement_timestamp(), lost_why = %(why)s
+WHERE id = %(id)s
+    AND EXISTS (SELECT FROM term)
+    AND lost_at IS NULL
+    AND session IS NOT DISTINCT FROM %(session)s
+    AND heartbeat_at < statement_timestamp() - %(silent_for)s::interval
+    AND (%(why)s <> 'client_lost' OR coalesce(pg_try_advisory_xact_lock_shared(session), false))
+RETURNING id;
+
+-- name: job_old
+SELECT id, kind, queue, priority, attempt, attempted_by[cardinality(attempted_by)],
+    extract(epoch FROM statement_timestamp() - attempted_at)::float8
+FROM river_job
+WHERE state = 'running'
+    AND attempted_at < statement_timestamp() - %(older_than)s::interval
+    AND cardinality(attempted_by) > 0
+    AND (metadata -> 'django_river:suspicious' -> 'attempt') IS DISTINCT FROM to_jsonb(attempt)
+ORDER BY id
+LIMIT %(limit)s;
+
+-- name: job_flag
 WITH term AS MATERIALIZED (
     SELECT FROM river_leader
     WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
     FOR KEY SHARE
 )
 UPDATE river_job
-SET state = (CASE
-        WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled'
-        WHEN attempt >= max_attempts THEN 'discarded'
-        ELSE 'retryable'
-    END)::river_job_state,
-    finalized_at = CASE
-        WHEN metadata ? 'cancel_attempted_at' OR attempt >= max_attempts THEN statement_timestamp()
-    END,
-    scheduled_at = statement_timestamp(),
-    errors = array_append(errors, jsonb_build_object(
-        'at', to_char(coalesce(attempted_at, created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        'attempt', attempt,
-        'error', 'rescued: client ' || coalesce(attempted_by[cardinality(attempted_by)], 'unknown') || ' is gone',
-        'trace', ''
-    )),
-    metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END || jsonb_build_object(
-        'river:rescue_count', 1 + CASE
-            WHEN jsonb_typeof(metadata -> 'river:rescue_count') = 'number'
-            THEN (metadata ->> 'river:rescue_count')::numeric
+SET metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END
+    || jsonb_build_object('django_river:suspicious', jsonb_build_object(
+        'at', to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'attempt', attempt, 'usual', %(usual)s::float8
+    ))
+    || CASE
+        WHEN %(cancel)s THEN jsonb_build_object('cancel_attempted_at', to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) ELSE '{}'
+    END
+WHERE id = %(id)s
+    AND EXISTS (SELECT FROM term)
+    AND state = 'running'
+    AND attempt = %(attempt)s
+    AND attempted_by[cardinality(attempted_by)] = %(client_id)s
+RETURNING id;
+
+-- name: job_take
+-- A cancel that was asked for is kept.
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+), taken AS (
+    UPDATE river_job
+    SET state = (CASE
+            WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled'
+            WHEN attempt >= max_attempts THEN 'discarded'
+            ELSE 'retryable'
+        END)::river_job_state,
+        finalized_at = CASE
+            WHEN metadata ? 'cancel_attempted_at' OR attempt >= max_attempts THEN statement_timestamp()
+        END,
+        scheduled_at = statement_timestamp(),
+        errors = array_append(errors, jsonb_build_object(
+            'at', to_char(attempted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'attempt', attempt, 'error', %(error)s::text, 'trace', ''
+        ))
+    WHERE id = %(id)s
+        AND EXISTS (SELECT FROM term)
+        AND state = 'running'
+        AND attempt = %(attempt)s
+        AND attempted_by[cardinality(attempted_by)] = %(client_id)s
+    RETURNING id, kind, extract(epoch FROM statement_timestamp() - attempted_at)::float8 AS seconds
+)
+INSERT INTO django_river_runtime (kind, at, seconds, was_cut_off)
+SELECT kind, statement_timestamp(), seconds, true FROM taken
+RETURNING id;
+
+-- name: run_time_clean
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+)
+DELETE FROM django_river_runtime
+WHERE EXISTS (SELECT FROM term) AND id = ANY(ARRAY(
+    SELECT id
+    FROM (
+        SELECT id, at,
+            row_number() OVER (PARTITION BY kind, date_trunc('hour', at) ORDER BY random()) AS in_hour,
+            row_number() OVER (PARTITION BY kind ORDER BY id DESC) AS newest
+        FROM django_river_runtime
+    ) AS ranked
+    WHERE in_hour > %(kept_per_hour)s
+        OR at < statement_timestamp() - %(kept_for)s::interval
+        OR (at < statement_timestamp() - interval '1 day' AND newest > %(kept_older)s)
+));
+
+-- name: run_time_list
+SELECT kind, extract(epoch FROM statement_timestamp() - at)::float8, seconds, was_cut_off
+FROM django_river_runtime
+ORDER BY id;
+
+-- name: job_rescue
+-- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail.
+WITH term AS MATERIALIZED (
+    SELECT FROM river_leader
+    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
+    FOR KEY SHARE
+), picked AS MATERIALIZED (
+    SELECT job.id, client.lost_why AS why,
+        job.metadata ? 'cancel_attempted_at' AS is_cancelled,
+        job.kind = ANY(%(known_kinds)s::text[]) AS is_known,
+        1 + CASE
+            WHEN jsonb_typeof(job.metadata -> 'river:rescue_count') = 'number'
+            THEN (job.metadata ->> 'river:rescue_count')::numeric
             ELSE 0
-        END
-    )
-WHERE id = ANY(ARRAY(
-    SELECT job.id
+        END AS rescues
     FROM river_job AS job
+    LEFT JOIN django_river_client AS client
+        ON client.id = job.attempted_by[cardinality(job.attempted_by)] AND client.lost_at IS NOT NULL
     WHERE job.state = 'running'
         AND EXISTS (SELECT FROM term)
-        AND coalesce(job.attempted_at, job.created_at) < statement_timestamp() - %(rescue_after)s::interval
-        AND NOT EXISTS (
-            SELECT FROM django_river_client AS client
-            WHERE client.id = job.attempted_by[cardinality(job.attempted_by)]
-                AND client.heartbeat_at > statement_timestamp() - %(client_timeout)s::interval
-        )
+        AND (client.id IS NOT NULL OR (
+            coalesce(job.attempted_at, job.created_at) < statement_timestamp() - %(rescue_after)s::interval
+            AND NOT EXISTS (
+                SELECT FROM django_river_client AS alive
+                WHERE alive.id = job.attempted_by[cardinality(job.attempted_by)]
+                    AND alive.heartbeat_at > statement_timestamp() - %(client_timeout)s::interval
+            )
+        ))
         AND (
             job.attempt < job.max_attempts
             OR job.metadata ? 'cancel_attempted_at'
@@ -149,8 +250,45 @@ WHERE id = ANY(ARRAY(
     ORDER BY job.id
     LIMIT %(limit)s
     FOR UPDATE OF job SKIP LOCKED
-))
-RETURNING id, kind, queue, state::text;
+)
+UPDATE river_job AS job
+SET state = (CASE
+        WHEN picked.is_cancelled THEN 'cancelled'
+        WHEN job.attempt >= job.max_attempts THEN 'discarded'
+        WHEN picked.is_known AND picked.rescues >= %(poison_after)s THEN 'discarded'
+        ELSE 'retryable'
+    END)::river_job_state,
+    finalized_at = CASE
+        WHEN picked.is_cancelled
+            OR job.attempt >= job.max_attempts
+            OR (picked.is_known AND picked.rescues >= %(poison_after)s)
+        THEN statement_timestamp()
+    END,
+    scheduled_at = statement_timestamp(),
+    errors = array_append(job.errors, jsonb_build_object(
+        'at', to_char(
+            coalesce(job.attempted_at, job.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+        ),
+        'attempt', job.attempt,
+        'error', CASE picked.why
+            WHEN 'client_lost' THEN 'ClientLost: client lost: '
+            WHEN 'client_stale' THEN 'ClientStale: client lost: not heard of for long: '
+            ELSE 'rescued: client '
+        END || coalesce(job.attempted_by[cardinality(job.attempted_by)], 'unknown') || CASE
+            WHEN picked.why IS NULL THEN ' is gone' ELSE ''
+        END || CASE
+            WHEN picked.is_known AND NOT picked.is_cancelled AND picked.rescues >= %(poison_after)s
+            THEN '; quarantined: clients lost with this job: ' || picked.rescues
+            ELSE ''
+        END,
+        'trace', ''
+    )),
+    metadata = CASE WHEN jsonb_typeof(job.metadata) = 'object' THEN job.metadata ELSE '{}' END
+        || jsonb_build_object('river:rescue_count', picked.rescues)
+FROM picked
+WHERE job.id = picked.id AND job.id = ANY(ARRAY(SELECT id FROM picked))
+RETURNING job.id, job.kind, job.queue, job.state::text, coalesce(picked.why, ''),
+    picked.is_known AND NOT picked.is_cancelled AND picked.rescues >= %(poison_after)s;
 
 -- name: job_schedule
 -- All at once, but for those that have to take their unique key to become available: somebody may hold it, or be about

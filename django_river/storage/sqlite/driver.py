@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from django.db import IntegrityError
 
 from django_river.storage.base import (
@@ -23,15 +22,14 @@ from django_river.storage.base import (
     StoredState,
 )
 from django_river.storage.sqlite.batches import as_claimed
+from django_river.storage.sqlite.long_jobs import LongJobsDriver
+from django_river.storage.sqlite.metadata import merged
 from django_river.storage.sqlite.moments import as_moment as _moment
 from django_river.storage.sqlite.moments import as_text as _text
-from django_river.storage.sqlite.queues import QueuesDriver
 from django_river.storage.sqlite.session import SqliteSession
 from django_river.storage.statements import load
 
 SQL = load("django_river.storage.sqlite")
-
-_objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def open_driver(using: str, *, timeout: float) -> Driver:
@@ -43,39 +41,23 @@ def open_listener(using: str) -> None:
     """SQLite has no notifications: clients of one process wake one another, and all poll."""
 
 
-class Driver(QueuesDriver):
+class Driver(LongJobsDriver):
     """The contract in SQLite's words; what each statement does is said in ``river.sql``."""
 
     default_poll_interval = 0.2
     can_notify = False
 
-    def client_beat(self, info: ClientInfo) -> None:
-        self._run(
-            "client_beat",
-            id=info.id,
-            host=info.host,
-            pid=info.pid,
-            version=info.version,
-            queues=json.dumps(list(info.queues)),
-            slots=info.slots,
-            can_lead=info.can_lead,
-            objection=info.objection,
-            preference=info.preference,
-            labels=json.dumps(dict(info.labels)),
-            session=info.session,
-            troubles=json.dumps(dict(info.troubles)),
-            release=info.release,
-            registry_hash=info.registry_hash,
-        )
+    def client_beat(self, info: ClientInfo) -> str:
+        with self.session.atomic():
+            rows = self._run("client_lost_why", id=info.id)
+            self._beat(info)
+        return rows[0][0] if rows else ""
 
     def client_delete(self, client_id: str) -> None:
         self._run("client_delete", id=client_id)
 
     def job_cancel(self, ids: Sequence[int]) -> list[ChangedJob]:
         return self._change("job_cancel", ids)
-
-    def job_cancel_asked(self, ids: Sequence[int]) -> list[int]:
-        return [id for (id,) in self._run("job_cancel_asked", ids=json.dumps(list(ids)))]
 
     def job_delete(self, ids: Sequence[int]) -> list[ChangedJob]:
         return self._change("job_delete", ids)
@@ -164,6 +146,25 @@ class Driver(QueuesDriver):
         rows = self._run("queue_touch", names=json.dumps(list(names)))
         return [QueueState(name, paused_at is not None) for name, paused_at in rows]
 
+    def _beat(self, info: ClientInfo) -> None:
+        self._run(
+            "client_beat",
+            id=info.id,
+            host=info.host,
+            pid=info.pid,
+            version=info.version,
+            queues=json.dumps(list(info.queues)),
+            slots=info.slots,
+            can_lead=info.can_lead,
+            objection=info.objection,
+            preference=info.preference,
+            labels=json.dumps(dict(info.labels)),
+            session=info.session,
+            troubles=json.dumps(dict(info.troubles)),
+            release=info.release,
+            registry_hash=info.registry_hash,
+        )
+
     def _change(self, statement: str, ids: Sequence[int]) -> list[ChangedJob]:
         with self.session.atomic():
             before = self._run("job_states", ids=json.dumps(list(ids)))
@@ -209,14 +210,5 @@ class Driver(QueuesDriver):
         )
         if rows and change.metadata is not None:
             ((before,),) = self._run("job_metadata", id=change.id)
-            self._run("job_set_metadata", id=change.id, metadata=_merged(before, change.metadata))
+            self._run("job_set_metadata", id=change.id, metadata=merged(before, change.metadata))
         return rows
-
-
-def _merged(before: str, given: bytes) -> str:
-    """Metadata with other keys put over its own, every value to the letter as it was."""
-    try:
-        merged = _objects.decode(before)
-    except msgspec.ValidationError:
-        merged = {}
-    return msgspec.json.encode(merged | _objects.decode(given)).decode()

@@ -163,13 +163,6 @@ SELECT EXISTS (
         AND queue IN (SELECT name FROM worked)
 ));
 
--- name: job_cancel_asked
-SELECT id
-FROM river_job
-WHERE id IN (SELECT value FROM json_each(:ids))
-    AND state = 'running'
-    AND json_type(metadata, '$.cancel_attempted_at') IS NOT NULL;
-
 -- name: job_states
 SELECT id, queue, state FROM river_job WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id;
 
@@ -249,7 +242,11 @@ ON CONFLICT (id) DO UPDATE
 SET heartbeat_at = :now, queues = excluded.queues, slots = excluded.slots, can_lead = excluded.can_lead,
     objection = excluded.objection, preference = excluded.preference, labels = excluded.labels,
     session = excluded.session, troubles = excluded.troubles, release = excluded.release,
-    registry_hash = excluded.registry_hash;
+    registry_hash = excluded.registry_hash, lost_at = NULL, lost_why = '';
+
+-- name: client_lost_why
+-- SQLite only: RETURNING has no room for what was there before.
+SELECT lost_why FROM django_river_client WHERE id = :id AND lost_at IS NOT NULL;
 
 -- name: client_delete
 DELETE FROM django_river_client WHERE id = :id;

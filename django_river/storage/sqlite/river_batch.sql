@@ -64,4 +64,4 @@ RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(co
     scheduled_at;
 
 -- name: client_list_living
-SELECT id, queues FROM django_river_client WHERE heartbeat_at > :alive_after ORDER BY id;
+SELECT id, queues FROM django_river_client WHERE heartbeat_at > :alive_after AND lost_at IS NULL ORDER BY id;

@@ -8,10 +8,21 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
+from django_river.faults import Fault
+from django_river.jobs.run_times import KEPT_FOR_DAYS, KEPT_OLDER, KEPT_PER_HOUR, Sample
 from django_river.jobs.states import State
 from django_river.storage.sqlite.moments import as_moment, as_text
 from django_river.storage.statements import load
-from django_river.storage.upkeep import CleanedPage, QueuePage, RescuedJob, Retention, Upkeep
+from django_river.storage.upkeep import (
+    CleanedPage,
+    ClientSight,
+    QueuePage,
+    RescuedJob,
+    Retention,
+    RunningJob,
+    Sights,
+    Upkeep,
+)
 
 SQL = load("django_river.storage.sqlite")
 
@@ -21,6 +32,21 @@ class SqliteUpkeep(Upkeep):
 
     def client_clean(self, *, gone_for: timedelta, limit: int) -> list[str]:
         return [id for (id,) in self._run("client_clean", gone_before=_ago(gone_for), limit=limit)]
+
+    def client_lose(self, sight: ClientSight, why: Fault, *, silent_for: timedelta) -> bool:
+        heard_before = _ago(silent_for)
+        return bool(self._run("client_lose", id=sight.id, why=why.value, heard_before=heard_before))
+
+    def client_watch(self) -> Sights:
+        now = datetime.now(UTC)
+        rows = self._run("client_watch")
+        return Sights(
+            [
+                ClientSight(id, session, (now - as_moment(heard_at)).total_seconds(), is_session_gone=False)
+                for id, session, heard_at in rows
+            ],
+            server_age=None,
+        )
 
     def index_drop(self, name: str) -> None:
         """There is nothing to drop."""
@@ -67,17 +93,62 @@ class SqliteUpkeep(Upkeep):
             return CleanedPage(len(rows), deleted, after + span, has_more=True)
         return CleanedPage(len(rows), deleted, old_id, has_more=False)
 
+    def job_flag(self, job: RunningJob, *, usual: float, cancel: bool) -> bool:
+        return bool(self._run("job_flag", usual=usual, cancel=cancel, **_attempt_at(job)))
+
+    def job_old(self, older_than: timedelta, *, limit: int) -> list[RunningJob]:
+        now = datetime.now(UTC)
+        rows = self._run("job_old", began_before=_ago(older_than), limit=limit)
+        return [
+            RunningJob(id, kind, queue, priority, attempt, owner, (now - as_moment(began_at)).total_seconds())
+            for id, kind, queue, priority, attempt, owner, began_at in rows
+        ]
+
+    def job_take(self, job: RunningJob, *, error: str) -> bool:
+        with self.session.atomic():
+            rows = self._run("job_take", error=error, **_attempt_at(job))
+            if rows:
+                self._run("run_time_add_cut_off", kind=job.kind, seconds=job.seconds)
+        return bool(rows)
+
+    def run_time_clean(self) -> None:
+        self._run(
+            "run_time_clean",
+            kept_per_hour=KEPT_PER_HOUR,
+            kept_older=KEPT_OLDER,
+            kept_after=_ago(timedelta(days=KEPT_FOR_DAYS)),
+            a_day_ago=_ago(timedelta(days=1)),
+        )
+
+    def run_time_list(self) -> dict[str, list[Sample]]:
+        samples: dict[str, list[Sample]] = {}
+        now = datetime.now(UTC)
+        for kind, at, seconds, was_cut_off in self._run("run_time_list"):
+            sample = Sample((now - as_moment(at)).total_seconds(), seconds, bool(was_cut_off))
+            samples.setdefault(kind, []).append(sample)
+        return samples
+
     def job_rescue(
-        self, *, rescue_after: timedelta, client_timeout: timedelta, known_kinds: Sequence[str], limit: int
+        self,
+        *,
+        rescue_after: timedelta | None,
+        client_timeout: timedelta,
+        poison_after: int,
+        known_kinds: Sequence[str],
+        limit: int,
     ) -> list[RescuedJob]:
         rows = self._run(
             "job_rescue",
-            lost_before=_ago(rescue_after),
+            lost_before=None if rescue_after is None else _ago(rescue_after),
             alive_after=_ago(client_timeout),
+            poison_after=poison_after,
             known_kinds=json.dumps(list(known_kinds)),
             limit=limit,
         )
-        return [RescuedJob(*row) for row in rows]
+        return sorted(
+            RescuedJob(id, kind, queue, state, why or "", bool(is_poison))
+            for id, kind, queue, state, why, is_poison in rows
+        )
 
     def job_schedule(self, limit: int) -> list[tuple[str, int]]:
         return self._schedule(None, limit)
@@ -164,3 +235,7 @@ class SqliteUpkeep(Upkeep):
 
 def _ago(span: timedelta) -> str:
     return as_text(datetime.now(UTC) - span)
+
+
+def _attempt_at(job: RunningJob) -> dict[str, Any]:
+    return {"id": job.id, "attempt": job.attempt, "client_id": job.client_id}

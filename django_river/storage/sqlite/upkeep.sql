@@ -43,7 +43,50 @@ WHERE state IN ('cancelled', 'discarded') AND state = :state AND id > :after AND
 ORDER BY id
 LIMIT :limit;
 
--- name: job_rescue
+-- name: client_watch
+SELECT id, session, heartbeat_at FROM django_river_client WHERE lost_at IS NULL ORDER BY id;
+
+-- name: client_lose
+-- There are no sessions: the heartbeat alone decides.
+UPDATE django_river_client
+SET lost_at = :now, lost_why = :why
+WHERE id = :id
+    AND lost_at IS NULL
+    AND heartbeat_at < :heard_before
+    AND EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    )
+RETURNING id;
+
+-- name: job_old
+SELECT id, kind, queue, priority, attempt, json_extract(attempted_by, '$[#-1]'), attempted_at
+FROM river_job
+WHERE state = 'running'
+    AND attempted_at < :began_before
+    AND json_array_length(attempted_by) > 0
+    AND json_extract(metadata, '$."django_river:suspicious".attempt') IS NOT attempt
+ORDER BY id
+LIMIT :limit;
+
+-- name: job_flag
+UPDATE river_job
+SET metadata = json_patch(
+    json_set(
+        iif(json_type(metadata) = 'object', metadata, '{}'), '$."django_river:suspicious"',
+        json_object('at', replace(:now, ' ', 'T') || 'Z', 'attempt', attempt, 'usual', :usual)
+    ),
+    iif(:cancel, json_object('cancel_attempted_at', replace(:now, ' ', 'T') || 'Z'), '{}')
+)
+WHERE id = :id
+    AND EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    )
+    AND state = 'running'
+    AND attempt = :attempt
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+RETURNING id;
+
+-- name: job_take
 UPDATE river_job
 SET state = CASE
         WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled'
@@ -55,9 +98,87 @@ SET state = CASE
     END,
     scheduled_at = :now,
     errors = json_insert(coalesce(errors, '[]'), '$[#]', json_object(
+        'at', replace(attempted_at, ' ', 'T') || 'Z', 'attempt', attempt, 'error', :error, 'trace', ''
+    ))
+WHERE id = :id
+    AND EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    )
+    AND state = 'running'
+    AND attempt = :attempt
+    AND json_extract(attempted_by, '$[#-1]') = :client_id
+RETURNING id;
+
+-- name: run_time_clean
+DELETE FROM django_river_runtime
+WHERE EXISTS (
+        SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
+    ) AND id IN (
+    SELECT id
+    FROM (
+        SELECT id, at,
+            row_number() OVER (PARTITION BY kind, substr(at, 1, 13) ORDER BY random()) AS in_hour,
+            row_number() OVER (PARTITION BY kind ORDER BY id DESC) AS newest
+        FROM django_river_runtime
+    )
+    WHERE in_hour > :kept_per_hour OR at < :kept_after OR (at < :a_day_ago AND newest > :kept_older)
+);
+
+-- name: run_time_list
+SELECT kind, at, seconds, was_cut_off FROM django_river_runtime ORDER BY id;
+
+-- name: run_time_add_cut_off
+INSERT INTO django_river_runtime (kind, at, seconds, was_cut_off) VALUES (:kind, :now, :seconds, true);
+
+-- name: job_rescue
+-- See that of Postgres. RETURNING shows the row as it is afterwards.
+UPDATE river_job
+SET state = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled'
+        WHEN attempt >= max_attempts THEN 'discarded'
+        WHEN (
+            1 + CASE
+        WHEN json_type(metadata, '$."river:rescue_count"') IN ('integer', 'real')
+        THEN json_extract(metadata, '$."river:rescue_count"')
+        ELSE 0
+    END >= :poison_after AND kind IN (SELECT value FROM json_each(:known_kinds))
+        ) THEN 'discarded'
+        ELSE 'retryable'
+    END,
+    finalized_at = CASE
+        WHEN json_type(metadata, '$.cancel_attempted_at') IS NOT NULL OR attempt >= max_attempts OR (
+            1 + CASE
+        WHEN json_type(metadata, '$."river:rescue_count"') IN ('integer', 'real')
+        THEN json_extract(metadata, '$."river:rescue_count"')
+        ELSE 0
+    END >= :poison_after AND kind IN (SELECT value FROM json_each(:known_kinds))
+        ) THEN :now
+    END,
+    scheduled_at = :now,
+    errors = json_insert(coalesce(errors, '[]'), '$[#]', json_object(
         'at', replace(coalesce(attempted_at, created_at), ' ', 'T') || 'Z',
         'attempt', attempt,
-        'error', 'rescued: client ' || coalesce(json_extract(attempted_by, '$[#-1]'), 'unknown') || ' is gone',
+        'error', CASE (SELECT lost_why FROM django_river_client WHERE id = json_extract(attempted_by, '$[#-1]') AND lost_why <> '')
+            WHEN 'client_lost' THEN 'ClientLost: client lost: '
+            WHEN 'client_stale' THEN 'ClientStale: client lost: not heard of for long: '
+            ELSE 'rescued: client '
+        END || coalesce(json_extract(attempted_by, '$[#-1]'), 'unknown') || CASE
+            WHEN (SELECT lost_why FROM django_river_client WHERE id = json_extract(attempted_by, '$[#-1]') AND lost_why <> '') IS NULL THEN ' is gone' ELSE ''
+        END || CASE
+            WHEN NOT (json_type(metadata, '$.cancel_attempted_at') IS NOT NULL) AND (
+            1 + CASE
+        WHEN json_type(metadata, '$."river:rescue_count"') IN ('integer', 'real')
+        THEN json_extract(metadata, '$."river:rescue_count"')
+        ELSE 0
+    END >= :poison_after AND kind IN (SELECT value FROM json_each(:known_kinds))
+        )
+            THEN '; quarantined: clients lost with this job: ' || (1 + CASE
+        WHEN json_type(metadata, '$."river:rescue_count"') IN ('integer', 'real')
+        THEN json_extract(metadata, '$."river:rescue_count"')
+        ELSE 0
+    END)
+            ELSE ''
+        END,
         'trace', ''
     )),
     metadata = json_set(iif(json_type(metadata) = 'object', metadata, '{}'), '$."river:rescue_count"', 1 + CASE
@@ -72,12 +193,18 @@ WHERE id IN (
         AND EXISTS (
             SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
         )
-        AND coalesce(job.attempted_at, job.created_at) < :lost_before
-        AND NOT EXISTS (
+        AND (EXISTS (
             SELECT 1
             FROM django_river_client AS client
-            WHERE client.id = json_extract(job.attempted_by, '$[#-1]') AND client.heartbeat_at > :alive_after
-        )
+            WHERE client.id = json_extract(job.attempted_by, '$[#-1]') AND client.lost_at IS NOT NULL
+        ) OR (
+            coalesce(job.attempted_at, job.created_at) < :lost_before
+            AND NOT EXISTS (
+                SELECT 1
+                FROM django_river_client AS client
+                WHERE client.id = json_extract(job.attempted_by, '$[#-1]') AND client.heartbeat_at > :alive_after
+            )
+        ))
         AND (
             job.attempt < job.max_attempts
             OR json_type(job.metadata, '$.cancel_attempted_at') IS NOT NULL
@@ -86,7 +213,7 @@ WHERE id IN (
     ORDER BY job.id
     LIMIT :limit
 )
-RETURNING id, kind, queue, state;
+RETURNING id, kind, queue, state, (SELECT lost_why FROM django_river_client WHERE id = json_extract(attempted_by, '$[#-1]') AND lost_why <> ''), state = 'discarded' AND json_extract(metadata, '$."river:rescue_count"') >= :poison_after;
 
 -- name: job_due
 SELECT id, queue

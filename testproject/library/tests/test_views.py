@@ -10,9 +10,11 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.test import TestCase, override_settings
 
+from django_river import JobContext
 from django_river.models import Job
-from library.jobs import Indexing, find_related, index_words
+from library.jobs import Indexing, find_related, import_installed, index_words
 from library.models import Document
+from library.sources import installed_documents
 
 
 class PagesTestCase(TestCase):
@@ -114,3 +116,32 @@ class PagesTests(PagesTestCase):
 
         job.refresh_from_db()
         self.assertEqual(job.state, "cancelled")
+
+
+class ImportTests(PagesTestCase):
+    def test_says_how_far_it_is(self) -> None:
+        self.client.force_login(self.staff)
+        self.client.post("/import/")
+        job = Job.objects.of_kind(import_installed.kind).get()
+        self.assertContains(self.client.get("/import/progress/"), f"Job {job.pk} is available")
+        said = {"attempt": 0, "progress": 0.25, "note": "5 of 20, django"}
+        Job.objects.filter(pk=job.pk).update(metadata={"django_river:heartbeat": said})
+
+        page = self.client.get("/import/progress/")
+        self.assertContains(page, 'value="0.2500"')
+        self.assertContains(page, "5 of 20, django")
+        self.assertContains(self.client.get("/"), 'id="import"')
+
+    def test_is_for_staff(self) -> None:
+        self.assertRedirects(self.client.post("/import/"), "/admin/login/?next=/import/")
+
+    def test_goes_on_where_it_was_stopped(self) -> None:
+        sources = list(installed_documents())
+        context = JobContext(
+            id=1, metadata=f'{{"river:resumable_cursor": {{"documents": {len(sources) - 3}}}}}'
+        )
+        import_installed(context)
+
+        self.assertEqual(Document.objects.count(), 3)
+        self.assertEqual(context.beat.progress if context.beat else None, 1.0)
+        self.assertEqual((context.kept or {})["river:resumable_step"], b'"documents"')
