@@ -13,10 +13,10 @@ import pytest
 from django.utils import timezone
 
 from django_river import Batch, FixedRetry, JobBatch, operations, queues
-from django_river import client as module
 from django_river.client import Client
 from django_river.conf import QueueConfig, config
 from django_river.models import Job
+from django_river.work import queue_duties
 from django_river.work.fetcher import Fetcher
 from tests.factories import JobFactory
 from tests.waiting import wait_until
@@ -77,7 +77,7 @@ def calls():
 @pytest.fixture
 def run(using, calls, monkeypatch):
     """Starts a client that knows a batch kind, ``many``, and a single one."""
-    monkeypatch.setattr(module, "RECONCILE_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "RECONCILE_POLLING", 0.05)
     started = []
 
     def run(batch, *, slots=10, is_async=False, timeout=None, name=None, queue="default", **changes):
@@ -141,8 +141,8 @@ class TestGathering:
         for number in range(3):
             assert not calls.calls
             JobFactory(kind="many", args={"number": number})
-            client.fetcher.hint(["default"])
-            wait_until(lambda number=number: len(client.attempts) == (number + 1) % 3)
+            client.engine.fetcher.hint(["default"])
+            wait_until(lambda number=number: len(client.engine.attempts) == (number + 1) % 3)
         wait_until(all_done(3))
 
         assert calls.sizes == [3]
@@ -161,7 +161,7 @@ class TestSlots:
         jobs(60)
         client = run(Batch(size=10, wait=0.01), slots=3)
         wait_until(lambda: calls.inside == 3)
-        wait_until(lambda: len(client.attempts) == 30)
+        wait_until(lambda: len(client.engine.attempts) == 30)
         calls.open.set()
         wait_until(all_done(60))
 
@@ -170,9 +170,9 @@ class TestSlots:
     def test_what_is_gathered_takes_none(self, run, calls):
         jobs(1)
         client = run(Batch(size=2, wait=LONG), slots=1)
-        wait_until(lambda: len(client.attempts) == 1)
+        wait_until(lambda: len(client.engine.attempts) == 1)
         jobs(3, kind="single")
-        client.fetcher.hint(["default"])
+        client.engine.fetcher.hint(["default"])
 
         wait_until(lambda: sorted(calls.singles) == [0, 1, 2])
         assert not calls.calls
@@ -202,7 +202,7 @@ class TestSlots:
         calls.open.clear()
         jobs(1)
         client = run(Batch(size=10, wait=0.2), slots=1, poll_interval=0.05)
-        wait_until(lambda: len(client.attempts) == 1)
+        wait_until(lambda: len(client.engine.attempts) == 1)
         first = JobFactory(kind="single", args={"number": 1}).pk
         calls.act = lambda batch: None
         wait_until(lambda: calls.inside == 1)
@@ -218,7 +218,7 @@ class TestHandingBack:
     def test_at_the_end_of_what_is_gathered(self, run, calls):
         jobs(3)
         client = run(Batch(size=10, wait=LONG))
-        wait_until(lambda: len(client.attempts) == 3)
+        wait_until(lambda: len(client.engine.attempts) == 3)
         report = client.stop(timeout=0)
 
         assert (report.interrupted, report.unstored) == (0, 0)
@@ -229,13 +229,13 @@ class TestHandingBack:
     def test_by_a_pause(self, run, calls):
         jobs(3)
         client = run(Batch(size=10, wait=LONG))
-        wait_until(lambda: len(client.attempts) == 3)
+        wait_until(lambda: len(client.engine.attempts) == 3)
         queues.pause("default")
         wait_until(lambda: states() == {"available": 3})
 
-        wait_until(lambda: len(client.attempts) == 0)
+        wait_until(lambda: len(client.engine.attempts) == 0)
         queues.resume("default")
-        wait_until(lambda: len(client.attempts) == 3)
+        wait_until(lambda: len(client.engine.attempts) == 3)
 
     def test_by_a_pause_of_what_is_being_claimed(self, run, calls, monkeypatch):
         claim = Fetcher._claim_matching
@@ -297,11 +297,11 @@ class TestCancelling:
     def test_one_that_is_gathered_keeps_it_out(self, run, calls):
         ids = jobs(2)
         client = run(Batch(size=3, wait=LONG))
-        wait_until(lambda: len(client.attempts) == 2)
+        wait_until(lambda: len(client.engine.attempts) == 2)
         operations.cancel(ids[0])
-        wait_until(lambda: client.attempts.get(ids[0]).cancel_reason is not None)
+        wait_until(lambda: client.engine.attempts.get(ids[0]).cancel_reason is not None)
         jobs(1)
-        client.fetcher.hint(["default"])
+        client.engine.fetcher.hint(["default"])
         wait_until(lambda: states() == {"completed": 2, "cancelled": 1})
 
         assert calls.sizes == [2]
@@ -343,7 +343,7 @@ def test_a_stuck_call_fails_its_members_and_frees_its_slot_once(run, calls):
     wait_until(lambda: states() == {"retryable": 3})
     calls.open.set()
     jobs(2, kind="single")
-    client.fetcher.hint(["default"])
+    client.engine.fetcher.hint(["default"])
     wait_until(lambda: sorted(calls.singles) == [0, 1])
     wait_until(lambda: client.producers["default"].load == 0)
 

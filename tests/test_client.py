@@ -12,15 +12,17 @@ from django.db import Error, OperationalError, connection
 
 from django_river import __version__, operations, queues
 from django_river import client as module
-from django_river.client import Client, StopReport, chosen_queues, unique_client_id
+from django_river.client import Client, StopReport, unique_client_id
 from django_river.conf import QueueConfig, config
 from django_river.exceptions import ConfigError
 from django_river.hints import hints
 from django_river.maintenance.job_cleaner import JobCleaner
 from django_river.models import Client as ClientRow
 from django_river.models import Job, Leader
+from django_river.queue_choice import chosen_queues
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
+from django_river.work import queue_duties
 from tests.factories import JobFactory, LeaderFactory
 from tests.shop import jobs
 from tests.shop.models import Run
@@ -33,7 +35,7 @@ NOTHING = StopReport(interrupted=0, unstored=0)
 @pytest.fixture
 def build(using, monkeypatch):
     """Builds clients that poll often what they are not told, and stops them."""
-    monkeypatch.setattr(module, "RECONCILE_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "RECONCILE_POLLING", 0.05)
     built = []
 
     def build(
@@ -162,7 +164,7 @@ class TestStart:
         client.start()
 
         assert len(heard) == 1
-        assert hints._wakers["default"].count(client.fetcher.hint) == 1
+        assert hints._wakers["default"].count(client.engine.fetcher.hint) == 1
 
     @pytest.mark.parametrize("table", ["django_river_client", "river_queue"])
     def test_without_tables_starts_nothing(self, build, heard, table):
@@ -192,13 +194,13 @@ class TestStart:
             raise RuntimeError("can't start new thread")
 
         client = build()
-        monkeypatch.setattr(client.fetcher, "start", refuse)
+        monkeypatch.setattr(client.engine.fetcher, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start"):
             client.start()
 
         assert not threads()
         assert not ClientRow.objects.exists()
-        assert client.fetcher.hint not in hints._wakers["default"]
+        assert client.engine.fetcher.hint not in hints._wakers["default"]
 
     def test_after_a_stop_is_refused(self, run):
         client = run()
@@ -330,7 +332,7 @@ class TestStop:
         assert not ClientRow.objects.exists()
         assert not Leader.objects.exists()
         assert not threads()
-        assert client.fetcher.hint not in hints._wakers["default"]
+        assert client.engine.fetcher.hint not in hints._wakers["default"]
         if connection.vendor == "postgresql":
             wait_until(lambda: not backends())
 
@@ -341,7 +343,7 @@ class TestStop:
         wait_until(flag.exists)
         with ThreadPoolExecutor() as pool:
             stopping = pool.submit(client.stop, timeout=20)
-            wait_until(lambda: client.fetcher.is_stopping)
+            wait_until(lambda: client.engine.fetcher.is_stopping)
             flag.unlink()
 
             assert stopping.result(20) == NOTHING
@@ -371,7 +373,7 @@ class TestStop:
         wait_until(flag.exists)
         producer = client.producers["default"]
         # As if jobs were fast: some are claimed ahead.
-        believe_in_speed(client.fetcher)
+        believe_in_speed(client.engine.fetcher)
         waiting = [jobs.nothing.enqueue(number) for number in range(5)]
         wait_until(lambda: producer.load == 6)
         with ThreadPoolExecutor() as pool:
@@ -402,10 +404,10 @@ class TestStop:
     def test_says_what_could_not_be_stored(self, run, monkeypatch, caplog):
         monkeypatch.setattr(module, "FLUSH_TIMEOUT", 0.05)
         client = run(stop_timeout=0.0, cancel_timeout=0.05)
-        client.completer.storage = Unreliable(client.completer.storage)
-        client.completer.storage.before = times(10**6, OperationalError("away"))
+        client.engine.completer.storage = Unreliable(client.engine.completer.storage)
+        client.engine.completer.storage.before = times(10**6, OperationalError("away"))
         job = jobs.nothing.enqueue()
-        wait_until(lambda: client.completer.backlog)
+        wait_until(lambda: client.engine.completer.backlog)
 
         assert client.stop() == StopReport(interrupted=0, unstored=1)
         assert state(job) == "running"
@@ -470,7 +472,7 @@ class TestPause:
             reads.append(rows)
             if len(reads) == 1:
                 client.keeper.storage.queue_pause("default")
-                client._pause("default", is_paused=True)
+                client.queue_duties.hear_pause("default", is_paused=True)
             return rows
 
         monkeypatch.setattr(client.keeper.storage, reading, read_slowly)
@@ -490,7 +492,7 @@ class TestPause:
         client = run(queues={"default": QueueConfig(max_workers=1)})
         wait_until(flag.exists)
         producer = client.producers["default"]
-        believe_in_speed(client.fetcher)
+        believe_in_speed(client.engine.fetcher)
         waiting = [jobs.nothing.enqueue(number) for number in range(3)]
         wait_until(lambda: producer.load == 4)
         queues.pause("default")
@@ -499,7 +501,7 @@ class TestPause:
 
     def test_of_a_queue_of_others_is_passed_over(self, run):
         client = run()
-        client._pause("elsewhere", True)
+        client.queue_duties.hear_pause("elsewhere", True)
 
         assert not any(producer.is_paused for producer in client.producers.values())
 
@@ -518,7 +520,7 @@ class TestCancel:
 
     @pytest.mark.postgres
     def test_whose_notification_was_lost_is_found_while_listening(self, run, flag, monkeypatch):
-        monkeypatch.setattr(module, "RECONCILE_LISTENING", 0.05)
+        monkeypatch.setattr(queue_duties, "RECONCILE_LISTENING", 0.05)
         job = jobs.until_told.enqueue(str(flag))
         run()
         wait_until(flag.exists)
@@ -531,12 +533,15 @@ class TestCancel:
         client = run(queues={"default": QueueConfig(max_workers=1)})
         wait_until(flag.exists)
         producer = client.producers["default"]
-        believe_in_speed(client.fetcher)
+        believe_in_speed(client.engine.fetcher)
         waiting = jobs.record.enqueue(1)
         wait_until(lambda: producer.load == 2)
         operations.cancel(waiting)
         wait_until(
-            lambda: client.attempts.get(waiting.pk) is None or client.attempts.get(waiting.pk).cancel_reason
+            lambda: (
+                client.engine.attempts.get(waiting.pk) is None
+                or client.engine.attempts.get(waiting.pk).cancel_reason
+            )
         )
         flag.unlink()
 

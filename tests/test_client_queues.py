@@ -18,7 +18,8 @@ from django_river.known_queues import known_queues
 from django_river.maintenance import queue_remover, queue_resumer
 from django_river.models import Client as ClientRow
 from django_river.models import Job, Queue, QueueMinute, QueueRow
-from django_river.work.queue_set import Choice
+from django_river.queue_choice import Choice
+from django_river.work import queue_duties
 from tests.factories import JobFactory
 from tests.shop.jobs import nothing, until_told
 from tests.waiting import wait_until
@@ -28,8 +29,8 @@ from tests.work.building import registry_of
 @pytest.fixture
 def run(using, settings, monkeypatch):
     """Builds clients, starts and stops them."""
-    monkeypatch.setattr(module, "RECONCILE_POLLING", 0.05)
-    monkeypatch.setattr(module, "ROWS_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "RECONCILE_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "ROWS_POLLING", 0.05)
     monkeypatch.setattr(queue_remover, "INTERVAL", 0.05)
     monkeypatch.setattr(queue_resumer, "INTERVAL", 0.05)
     built = []
@@ -135,7 +136,7 @@ class TestEveryClient:
         queues.update("default", max_workers=2)
         wait_until(lambda: client.producers["default"].max_workers == 2, 5)
         made = in_queue("default", 40, kind="work")
-        client.fetcher.hint(["default"])
+        client.engine.fetcher.hint(["default"])
         wait_until(lambda: over(made))
 
         assert most[0] <= 2
@@ -143,13 +144,13 @@ class TestEveryClient:
     def test_has_threads_for_what_is_added(self, run):
         client = run()
         queues.add("tenant-1", max_workers=200)
-        wait_until(lambda: client.fetcher.slots == 200, 5)
+        wait_until(lambda: client.engine.fetcher.slots == 200, 5)
 
-        assert client.workers.threads.size == 200
+        assert client.engine.workers.threads.size == 200
 
     @pytest.mark.postgres
     def test_finds_what_a_lost_message_said(self, run, monkeypatch):
-        monkeypatch.setattr(module, "ROWS_LISTENING", 0.1)
+        monkeypatch.setattr(queue_duties, "ROWS_LISTENING", 0.1)
         client = run()
         wait_until(lambda: client.notifier.is_listening)
         QueueRow.objects.create(name="tenant-1", settings={"max_workers": 3})

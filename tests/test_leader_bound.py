@@ -8,11 +8,11 @@ import threading
 import pytest
 from django.utils import timezone
 
-from django_river import client as module
 from django_river.client import Client
 from django_river.conf import LeaderElectionConfig, config
 from django_river.leadership import request_resign
 from django_river.models import Job, Leader, LeaderTerm
+from django_river.work import queue_duties
 from tests.factories import JobFactory, LeaderFactory
 from tests.shop import jobs
 from tests.shop.models import Run
@@ -23,7 +23,7 @@ from tests.work.building import registry_of
 @pytest.fixture
 def run(using, settings, monkeypatch):
     """Builds clients with a queue that is the leader's, starts and stops them."""
-    monkeypatch.setattr(module, "RECONCILE_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "RECONCILE_POLLING", 0.05)
     settings.DJANGO_RIVER = {
         "QUEUES": {"default": {}, "bound": {"LEADER_ONLY": True, "MAX_WORKERS": 1}, "other": {}},
         "CANCEL_TIMEOUT": 0.2,

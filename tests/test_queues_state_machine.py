@@ -19,7 +19,6 @@ from hypothesis.stateful import (
 )
 
 from django_river import QueueExists, UnknownQueue, queues
-from django_river import client as module
 from django_river.client import Client
 from django_river.conf import config
 from django_river.insert import BuiltJob, insert_many
@@ -27,6 +26,7 @@ from django_river.known_queues import known_queues
 from django_river.maintenance import queue_remover
 from django_river.models import Job, Queue, QueueRow
 from django_river.storage.base import JobInsert
+from django_river.work import queue_duties
 from tests.waiting import wait_until
 from tests.work.building import registry_of
 
@@ -177,10 +177,10 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_queues_are_what_was_said_last_and_no_job_is_lost_or_run_twice(using, monkeypatch):
-    monkeypatch.setattr(module, "RECONCILE_POLLING", 0.05)
-    monkeypatch.setattr(module, "RECONCILE_LISTENING", 0.2)
-    monkeypatch.setattr(module, "ROWS_POLLING", 0.05)
-    monkeypatch.setattr(module, "ROWS_LISTENING", 0.2)
+    monkeypatch.setattr(queue_duties, "RECONCILE_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "RECONCILE_LISTENING", 0.2)
+    monkeypatch.setattr(queue_duties, "ROWS_POLLING", 0.05)
+    monkeypatch.setattr(queue_duties, "ROWS_LISTENING", 0.2)
     monkeypatch.setattr(queue_remover, "INTERVAL", 0.05)
     quick = settings(
         max_examples=12,

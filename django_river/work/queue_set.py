@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from django_river.conf import Config
-from django_river.queue_options import QueueConfig, matches, read
+from django_river.queue_choice import Choice
+from django_river.queue_options import QueueConfig, read
 from django_river.storage.base import Storage
 from django_river.storage.queues import QueueRow, Removal
 from django_river.work.autoscaler import Autoscaler
@@ -23,18 +24,6 @@ from django_river.work.producer import Producer
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which of all queues a process works: those that are named, or match, and are not left out."""
-
-    only: Collection[str] = ()
-    exclude: Collection[str] = ()
-
-    def takes(self, name: str) -> bool:
-        """Whether it works a queue, if its labels allow it."""
-        return (not self.only or matches(name, self.only)) and not matches(name, self.exclude)
 
 
 class QueueSet:

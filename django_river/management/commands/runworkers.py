@@ -16,15 +16,15 @@ from django.db import connections
 from django.utils import autoreload
 
 from django_river import storage
-from django_river.client import Client, StopReport, chosen_queues
+from django_river.client import Client, StopReport
 from django_river.conf import Config, config
 from django_river.exceptions import ConfigError, RegistryMismatch
 from django_river.models import Client as ClientRow
+from django_river.queue_choice import Choice, chosen_queues
 from django_river.queue_options import MAX_WORKERS_LIMIT, QueueConfig
 from django_river.service import cut_off_after
 from django_river.stop_signals import StopSignals
 from django_river.supervisor import Supervisor
-from django_river.work.queue_set import Choice
 
 Queues = Mapping[str, QueueConfig]
 
@@ -169,10 +169,10 @@ class Command(BaseCommand):
         self._start(client)
         try:
             names = ", ".join(sorted(client.producers))
-            self._say(f"{client.id} works {names} with {client.info.slots} slots.", options)
+            self._say(f"{client.id} works {names} with {client.presence.info.slots} slots.", options)
             self._wait(client, options, signals)
             if signals.received:
-                running = len(client.attempts.started())
+                running = len(client.engine.attempts.started())
                 self._say(f"Stopping: {running} jobs are running. Signal again to ask them to stop.", options)
         finally:
             report = client.stop(is_hurried=signals.is_hurried)
