@@ -115,7 +115,7 @@ def test_a_follower_counts_nothing_as_due_that_a_leader_has_to_make_available(bu
     JobFactory(retryable=True, scheduled_at=timezone.now() - timedelta(minutes=1))
     client = build("a")
     # As its heartbeat does: until then it stands for nothing.
-    client.candidate.present(client.info)
+    client.candidate.present(client.presence.info)
     assert client.has_due_jobs()
 
     client.registration.objection = "other jobs are in force"
