@@ -148,6 +148,12 @@ class TestPage:
 
         assert clean(upkeep, limit=3) == CleanedPage(3, 0, passed_id=old.id, has_more=False)
 
+    def test_ends_the_walk_also_if_all_of_a_full_page_are_too_young(self, upkeep):
+        for _ in range(3):
+            job(age=MINUTE)
+
+        assert clean(upkeep, limit=2) == CleanedPage(2, 0, None, has_more=False)
+
     def test_lets_jobs_take_a_while_to_end(self, upkeep):
         old, younger = job(created=5 * HOUR), job(age=NONE, created=2 * HOUR)
 

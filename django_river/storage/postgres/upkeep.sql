@@ -86,7 +86,8 @@ WITH term AS MATERIALIZED (
     SELECT count(*) AS examined,
         count(*) = %(limit)s AS is_full,
         max(id) FILTER (WHERE created_at < (SELECT at FROM front)) AS old_id,
-        coalesce(max(id) FILTER (WHERE created_at < (SELECT at FROM front)) = max(id), true) AS is_old_to_the_end,
+        count(*) = 0 OR coalesce(max(id) FILTER (WHERE created_at < (SELECT at FROM front)) = max(id), false)
+            AS is_old_to_the_end,
         EXISTS (SELECT FROM term) AND %(after)s::bigint + %(span)s::bigint < coalesce((
             SELECT max(id)
             FROM river_job
