@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: Results written in one transaction.
 MAX_BATCH = 2000
-#: What is gathered for under load, in seconds.
+#: What is gathered for under load, in seconds; and how many results are enough not to.
 GATHER_SECONDS = 0.003
+ENOUGH = 64
 #: With so many results waiting, nothing more is fetched until half of them are written.
 BACKLOG_LIMIT = 10_000
 
@@ -111,7 +112,7 @@ class Completer(Service):
 
     def step(self) -> float:
         while self._results:
-            if len(self._results) < self._written_last:
+            if self._written_last and len(self._results) < max(self._written_last, ENOUGH):
                 # Under load: a moment later there are more to be written at the price of one commit.
                 self._stopping.wait(GATHER_SECONDS)
             self._gather()
