@@ -8,13 +8,16 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
-from django_river import Batch, FixedRetry, JobBatch, operations, queues
+from django_river import Batch, FixedRetry, JobBatch, Unique, operations, queues
 from django_river.client import Client
 from django_river.conf import QueueConfig, config
+from django_river.enqueue import BatchFunction
+from django_river.jobs.states import OPEN
 from django_river.models import Job
 from django_river.work import queue_duties
 from django_river.work.fetcher import Fetcher
@@ -80,9 +83,11 @@ def run(using, calls, monkeypatch):
     monkeypatch.setattr(queue_duties, "RECONCILE_POLLING", 0.05)
     started = []
 
-    def run(batch, *, slots=10, is_async=False, timeout=None, name=None, queue="default", **changes):
+    def run(
+        batch, *, slots=10, is_async=False, timeout=None, unique=None, name=None, queue="default", **changes
+    ):
         function = calls.many_async if is_async else calls.many
-        options = {"batch": batch, "retry": FixedRetry(LONG), "timeout": timeout}
+        options = {"batch": batch, "retry": FixedRetry(LONG), "timeout": timeout, "unique": unique}
         registry = registry_of(many=(function, options), single=calls.single)
         settings = dataclasses.replace(
             config(), **{"stop_timeout": 10.0, "queues": {queue: QueueConfig(max_workers=slots)}, **changes}
@@ -153,6 +158,50 @@ class TestGathering:
         wait_until(all_done(2))
 
         assert calls.sizes == [2]
+
+
+class TestWhatASingleJobHas:
+    """Unique keys, priority and schedule mean what they mean without a batch."""
+
+    def test_a_unique_key_is_held_from_the_queue_to_the_end(self, run, calls):
+        calls.open.clear()
+        client = run(Batch(size=2, wait=LONG), unique=Unique(by_args=True, by_state=[*OPEN]))
+        known = client.registry.get("many")
+        kind = BatchFunction(known.function, kind="many", options=known.options)
+
+        def again():
+            return kind.enqueue(number=1).skipped_as_duplicate
+
+        assert not again()
+        wait_until(lambda: len(client.engine.attempts) == 1)
+        assert again()  # while it is gathered
+        kind.enqueue(number=2)
+        wait_until(lambda: calls.inside == 1)
+        assert again()  # while it runs
+        calls.open.set()
+        wait_until(all_done(2))
+        assert not again()  # when it is over
+
+    def test_the_urgent_come_first(self, run, calls):
+        jobs(10, priority=4)
+        jobs(10, priority=1)
+        jobs(10, priority=3)
+        run(Batch(size=10, wait=0.05), slots=1)
+        wait_until(all_done(30))
+
+        assert calls.sizes == [10, 10, 10]
+        done = Job.objects.order_by("finalized_at", "priority").values_list("priority", flat=True)
+        assert list(done) == [1] * 10 + [3] * 10 + [4] * 10
+
+    def test_nothing_joins_before_its_time(self, run, calls):
+        jobs(2)
+        later = jobs(3, scheduled_at=timezone.now() + timedelta(hours=1), state="scheduled")
+        dated = jobs(3, scheduled_at=timezone.now() + timedelta(hours=1))
+        run(Batch(size=8, wait=0.05))
+        wait_until(lambda: states()["completed"] == 2)
+
+        assert calls.sizes == [2]
+        assert not Job.objects.filter(pk__in=[*later, *dated]).exclude(attempt=0).exists()
 
 
 class TestSlots:
