@@ -8,6 +8,8 @@
 ``notes``     enqueue jobs that batches gather, and single ones between them, at a steady rate
 ``statements``  work until nothing is due; how many statements that took
 ``change``    say something of queues, again and again
+``listen``    claim and run what is enqueued, with nothing around the statements
+``sleep``     run the job that waits 10 ms in bare threads; how many a second
 ``rate``      how many jobs a second were completed of those with the first ids
 """
 
@@ -186,8 +188,44 @@ def change(options: argparse.Namespace) -> int:
     return made
 
 
+def listen(options: argparse.Namespace) -> None:
+    """What the statements alone take: claim ``--count`` when there is news, and run the function; until killed."""
+    from benchmarks import jobs
+    from django_river import storage
+    from django_river.storage.base import TOPIC_INSERT, Demand
+
+    listener, session = storage.open_listener("default"), storage.open_storage("default", timeout=10)
+    assert listener is not None
+    listener.connect([TOPIC_INSERT])
+    demand = [Demand(queue=options.queue, limit=options.count)]
+    while True:
+        for job in session.job_fetch("bare", demand, options.count):
+            jobs.mark(**json.loads(job.args))
+        listener.wait(0.5)
+
+
+def sleep(options: argparse.Namespace) -> float:
+    """The job that waits 10 ms in ``--threads`` bare threads, ``--count`` times; how often a second."""
+    from benchmarks import jobs
+
+    numbers = iter(range(options.count))
+
+    def work() -> None:
+        for _ in numbers:
+            jobs.sleep(0.01)
+
+    threads = [threading.Thread(target=work) for _ in range(options.threads)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return float(options.count / (time.monotonic() - began))
+
+
 VERBS: dict[str, Any] = {
-    verb.__name__: verb for verb in (probe, schedule, load, orm, fill, notes, statements, change, rate)
+    verb.__name__: verb
+    for verb in (probe, schedule, load, orm, fill, notes, statements, change, rate, listen, sleep)
 }
 
 if __name__ == "__main__":

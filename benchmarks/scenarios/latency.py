@@ -33,10 +33,12 @@ def idle(options: Options) -> Plan:
     return Plan(
         [
             Contestant("ours", partial(_ours_idle, count)),
+            Contestant("bare", partial(_bare_idle, count)),
             *(Contestant(name, partial(_peers_idle, Peer(name), count)) for name in options.peers),
         ],
         [
             *(Demand(text=figure, of="ours", figure=figure, at_most=most) for figure, most in asked.items()),
+            Demand(text="p50 ms to that of LISTEN and claim alone", of="ours", figure="p50 ms", over="bare"),
             *(
                 Demand(text=f"{figure} to {name}'s", of="ours", figure=figure, over=name, at_most=1.0)
                 for name in options.peers
@@ -64,6 +66,16 @@ def half_load(options: Options) -> Plan:
 
 def _ours_idle(count: int) -> dict[str, float]:
     return _idle(_serving, _probe, count)
+
+
+def _bare_idle(count: int) -> dict[str, float]:
+    """A loop that claims when it is told, and calls the function: what notification and statement take."""
+
+    def serving(marks: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+        database.empty()
+        return processes.running(processes.program("listen", count=10), processes.environ_with(marks=marks))
+
+    return _idle(serving, _probe, count)
 
 
 def _peers_idle(peer: Peer, count: int) -> dict[str, float]:
