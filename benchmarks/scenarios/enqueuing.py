@@ -46,7 +46,10 @@ def single(options: Options) -> Plan:
     count = options.share(1 / 50)
     return Plan(
         [Contestant("ours", partial(_singly, count))],
-        [Demand(text="of a bare INSERT", of="ours", figure="of a bare INSERT", at_least=0.85)],
+        [
+            Demand(text="of a bare INSERT", of="ours", figure="of a bare INSERT", at_least=0.85),
+            Demand(text="of the same by Django's cursor", of="ours", figure="of the same by Django's cursor"),
+        ],
     )
 
 
@@ -78,9 +81,18 @@ def _fill(peer: Peer, count: int) -> dict[str, float]:
 
 def _singly(count: int) -> dict[str, float]:
     database.empty()
+
+    def by_django() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(raw.INSERT, raw.ROW)
+            cursor.fetchone()
+
     with closing(raw.connection_like_djangos()) as server, server.cursor() as cursor:
         return _in_turn(
-            count, lambda: jobs.noop.enqueue(1), lambda: cursor.execute(raw.INSERT, raw.ROW).fetchone()
+            count,
+            lambda: jobs.noop.enqueue(1),
+            lambda: cursor.execute(raw.INSERT, raw.ROW).fetchone(),
+            by_django,
         )
 
 
@@ -101,20 +113,29 @@ def _in_transactions(count: int) -> dict[str, float]:
     return {**figures, "round trips added": _statements(with_job) - 1}
 
 
-def _in_turn(count: int, ours: Callable[[], object], bare: Callable[[], object]) -> dict[str, float]:
+def _in_turn(
+    count: int,
+    ours: Callable[[], object],
+    bare: Callable[[], object],
+    by_django: Callable[[], object] | None = None,
+) -> dict[str, float]:
     """Call by call: what a call costs is mostly the disk's flush at its commit, and that drifts within seconds."""
-    spent = [0.0, 0.0]
+    calls = [ours, bare] if by_django is None else [ours, bare, by_django]
+    spent = [0.0] * len(calls)
     for _ in range(count):
-        for index, call in enumerate((ours, bare)):
+        for index, call in enumerate(calls):
             began = time.perf_counter()
             call()
             spent[index] += time.perf_counter() - began
-    return {
+    figures = {
         "jobs/s": count / spent[0],
         "bare INSERTs/s": count / spent[1],
         "µs more": 1e6 * (spent[0] - spent[1]) / count,
         "of a bare INSERT": spent[1] / spent[0],
     }
+    return (
+        figures if by_django is None else {**figures, "of the same by Django's cursor": spent[2] / spent[0]}
+    )
 
 
 def _statements(call: Callable[[], object]) -> float:
