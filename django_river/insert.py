@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class BuiltJob(msgspec.Struct, frozen=True):
+class BuiltJob(msgspec.Struct, frozen=True, gc=False):
     """A job whose arguments are checked, not stored yet."""
 
     row: JobInsert

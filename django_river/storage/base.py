@@ -52,7 +52,7 @@ TOPIC_REGISTRY = "django_river_registry"
 TOPIC_QUEUES = "django_river_queues"
 
 
-class JobInsert(msgspec.Struct, kw_only=True):
+class JobInsert(msgspec.Struct, kw_only=True, gc=False):
     """A job to insert. ``args`` and ``metadata`` are encoded JSON objects."""
 
     kind: str

@@ -350,7 +350,7 @@ def _params(job: JobInsert) -> dict[str, Any]:
 
 def _tags(job: JobInsert) -> str:
     """Tags as the server reads an array; their characters need no more than quotes."""
-    return "{" + ",".join([f'"{tag}"' for tag in job.tags]) + "}"
+    return "{" + ",".join([f'"{tag}"' for tag in job.tags]) + "}" if job.tags else "{}"
 
 
 def _columns(jobs: Sequence[JobInsert]) -> dict[str, list[Any]]:
