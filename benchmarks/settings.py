@@ -8,7 +8,8 @@ import environ
 SECRET_KEY = "not secret: benchmarks only"
 USE_TZ = True
 INSTALLED_APPS = ["django_river", "benchmarks"]
-DATABASES = {"default": environ.Env().db("DATABASE_URL")}
+# Without a URL the command can be asked for its scenarios, and says what is missing when it is to run them.
+DATABASES = {"default": environ.Env().db("DATABASE_URL", default="sqlite://:memory:")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

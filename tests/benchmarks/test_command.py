@@ -83,8 +83,21 @@ def test_what_does_not_exist_is_named(environ, argument, complaint):
     assert complaint in refused.stderr
 
 
-def test_the_scenarios_are_listed(environ):
-    listed = benchmarks(environ, "--list")
+def test_the_scenarios_are_listed_without_a_database(environ):
+    listed = benchmarks(_without_url(environ), "--list")
 
     assert listed.returncode == 0
     assert "burn-down-two" in listed.stdout
+
+
+def test_a_run_without_a_database_says_what_it_needs(environ):
+    refused = benchmarks(_without_url(environ), "--quick", "--only=bulk-enqueue", "--peers=none")
+
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == (
+        "DATABASE_URL must name a Postgres database made for this: it is emptied."
+    )
+
+
+def _without_url(environ: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name != "DATABASE_URL"}
