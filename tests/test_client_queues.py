@@ -11,7 +11,6 @@ import pytest
 from django.db import transaction
 
 from django_river import JobContext, queues
-from django_river import client as module
 from django_river.client import Client
 from django_river.conf import config
 from django_river.known_queues import known_queues
@@ -293,7 +292,7 @@ def test_many_queues_are_added_to_a_running_client(run):
 
 class TestScaling:
     def test_follows_what_waits(self, run, monkeypatch):
-        monkeypatch.setattr(module, "SCALE_SECONDS", 0.05)
+        monkeypatch.setattr(queue_duties, "SCALE_SECONDS", 0.05)
         go_on = threading.Event()
 
         def work(number: int) -> None:
@@ -311,7 +310,7 @@ class TestScaling:
 
 
 def test_figures_are_written_down(run, monkeypatch):
-    monkeypatch.setattr(module, "FIGURES_SECONDS", 0.05)
+    monkeypatch.setattr(queue_duties, "FIGURES_SECONDS", 0.05)
     run()
     made = in_queue("default", 5) + in_queue("default", 2, kind="shop.unknown")
 
