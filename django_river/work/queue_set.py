@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 from django_river.conf import Config
 from django_river.queue_choice import Choice
-from django_river.queue_options import QueueConfig, read
+from django_river.queue_options import QueueConfig
 from django_river.storage.base import Storage
-from django_river.storage.queues import QueueRow, Removal
+from django_river.storage.queues import Removal
 from django_river.work.autoscaler import Autoscaler
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
+from django_river.work.queue_plan import QueuePlan
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -31,14 +31,10 @@ class QueueSet:
 
     def __init__(self, *, config: Config, queues: Mapping[str, QueueConfig], choice: Choice) -> None:
         self.config = config
-        #: Of the settings, as they were chosen.
-        self.named = queues
-        self.choice = choice
+        self.plan = QueuePlan(config=config, named=queues, choice=choice)
         #: By name; replaced as a whole, so that whoever goes through it is not disturbed.
         self.producers: Mapping[str, Producer] = {
-            name: Producer(name, config=options)
-            for name, options in queues.items()
-            if options.is_for(config.labels)
+            name: Producer(name, config=options) for name, options in self.plan.wanted().items()
         }
         #: Set by the client, which builds them after us.
         self.fetcher: Fetcher
@@ -47,12 +43,8 @@ class QueueSet:
         #: Called with a leader-bound producer that has come while we may be leading.
         self.on_leader_bound: Callable[[Producer], None] = lambda producer: None
 
-        self._rows: dict[str, QueueRow] = {}
+        # Of the rows that we go by.
         self._digest = ""
-        # What holds by the version of the row.
-        self._configs: dict[str, tuple[str, QueueConfig]] = {}
-        # Those that match a pattern of the settings, and have been seen to have jobs.
-        self._found: set[str] = set()
         self._retired: list[Producer] = []
         self._scalers: dict[str, Autoscaler] = {}
         # What we have last said of ourselves.
@@ -76,26 +68,16 @@ class QueueSet:
 
     def look(self, storage: Storage) -> set[str]:
         """Read the rows if any has changed, and go by them; the queues that have come or gone."""
-        digest = storage.queue_row_digest()
-        if digest == self._digest:
+        self.plan.look(storage)
+        if self.plan.digest == self._digest:
             return set()
-        self._rows = {row.name: row for row in storage.queue_row_list()}
-        has_changed = self._apply()
-        self._digest = digest
-        return has_changed
+        changed = self._apply()
+        self._digest = self.plan.digest
+        return changed
 
     def find(self, names: Collection[str]) -> set[str]:
         """Queues that have jobs: those that match a pattern of the settings are worked from now on."""
-        layers = self.config.queue_layers
-        new = {
-            name
-            for name in names
-            if name not in self.producers and name not in self._rows and layers.has_pattern_for(name)
-        }
-        if not new - self._found:
-            return set()
-        self._found |= new
-        return self._apply()
+        return self._apply() if self.plan.find(names) else set()
 
     def set_paused(self, name: str, *, is_paused: bool) -> None:
         """Stop or resume claiming from a queue; what has not begun is handed back."""
@@ -135,7 +117,7 @@ class QueueSet:
     def say(self, storage: Storage, client_id: str) -> None:
         """Write down what we work and by which rows, if that has changed."""
         applied = {
-            name: {"slots": producer.max_workers, "version": self._version(name)}
+            name: {"slots": producer.max_workers, "version": self.plan.version(name)}
             for name, producer in sorted(self.producers.items())
         }
         said = json.dumps(applied)
@@ -143,15 +125,10 @@ class QueueSet:
             storage.queue_apply(client_id, said)
             self._said = said
 
-    def _version(self, name: str) -> str:
-        row = self._rows.get(name)
-        return "" if row is None else row.version
-
     def _apply(self) -> set[str]:
         """Make the set what it should be; the queues that have come or gone."""
-        wanted = self._wanted()
         producers = {}
-        for name, config in wanted.items():
+        for name, config in self.plan.wanted().items():
             producer = self.producers.get(name)
             if producer is None:
                 producer = Producer(name, config=config)
@@ -159,7 +136,7 @@ class QueueSet:
             elif producer.config != config:
                 producer.apply(config)
                 producer.may_have_work = True
-            row = self._rows.get(name)
+            row = self.plan.rows.get(name)
             producer.is_retired = row is not None and bool(row.removal) and row.removal != Removal.DRAIN
             if producer.is_retired:
                 self._hand_back(producer)
@@ -168,30 +145,6 @@ class QueueSet:
         self._retire([producer for name, producer in before.items() if name not in producers])
         self._tell()
         return set(before.keys() ^ producers.keys())
-
-    def _wanted(self) -> dict[str, QueueConfig]:
-        names = {*self.named, *self._rows, *self._found}
-        wanted = {}
-        for name in sorted(names):
-            row = self._rows.get(name)
-            if row is not None and row.is_removed:
-                continue
-            config = self._config(name, row)
-            if (name in self.named or self.choice.takes(name)) and config.is_for(self.config.labels):
-                wanted[name] = config
-        return wanted
-
-    def _config(self, name: str, row: QueueRow | None) -> QueueConfig:
-        version = "" if row is None else row.version
-        known = self._configs.get(name)
-        if known is None or known[0] != version:
-            known = self._configs[name] = version, self._made(name, row)
-        return known[1]
-
-    def _made(self, name: str, row: QueueRow | None) -> QueueConfig:
-        said = {} if row is None else read(json.loads(row.settings))
-        own = self.named.get(name)
-        return self.config.queue(name, said) if own is None else replace(own, **said)
 
     def _retire(self, producers: Sequence[Producer]) -> None:
         for producer in producers:
