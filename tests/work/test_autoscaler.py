@@ -8,7 +8,7 @@ import math
 import pytest
 
 from django_river.queue_options import Autoscale
-from django_river.work.autoscaler import INTERVAL, REST_SECONDS, Autoscaler
+from django_river.work.autoscaler import INTERVAL, LONGEST_REST_SECONDS, REST_SECONDS, Autoscaler
 
 RULE = Autoscale(minimum=1, maximum=50, target_latency=1.0)
 
@@ -82,3 +82,42 @@ def test_does_not_flap_under_a_load_that_comes_in_waves():
     changes = sum(before != after for before, after in itertools.pairwise(sizes))
 
     assert changes == 0
+
+
+def test_shrinks_though_a_few_jobs_wait_for_a_moment():
+    scaler = Autoscaler(RULE, workers=4)
+    for step in range(3 * int(REST_SECONDS)):
+        scaler.decide(float(step), running=1, available=3, waiting_seconds=0.02)
+
+    assert scaler.workers < 4
+
+
+def steps(scaler, seconds, *, enough):
+    """The numbers it tries where fewer than ``enough`` make jobs wait, and more are not told from them by who runs."""
+    sizes, waiting = [], 0.0
+    for step in range(math.ceil(seconds / INTERVAL)):
+        waiting = waiting + INTERVAL if scaler.workers < enough else 0.0
+        sizes.append(
+            scaler.decide(step * INTERVAL, running=1, available=9 * (waiting > 0), waiting_seconds=waiting)
+        )
+    return sizes
+
+
+def test_tries_ever_more_seldom_what_has_been_too_few():
+    sizes = steps(Autoscaler(RULE, workers=2), 600, enough=2)
+    tries = [at * INTERVAL for at, (one, other) in enumerate(itertools.pairwise(sizes)) if other < one]
+    rests = [after - before for before, after in itertools.pairwise(tries)]
+
+    assert 5 <= len(tries) <= 9
+    assert rests == sorted(rests)
+    assert max(rests) < LONGEST_REST_SECONDS + 5
+
+
+def test_forgets_that_when_the_load_is_over():
+    scaler = Autoscaler(RULE, workers=2)
+    steps(scaler, 300, enough=2)
+    idle(scaler, 6 * LONGEST_REST_SECONDS, since=300.0)
+    scaler.decide(2000.0, running=1, available=9, waiting_seconds=1.0)
+    assert scaler.workers == 2
+
+    assert idle(scaler, 2 * REST_SECONDS, since=2001.0)[-1] == 1
