@@ -1,0 +1,50 @@
+"""What a client sees of its queues, counted and written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_river import storage
+from django_river.histogram import place
+from django_river.models import QueueMinute
+from django_river.work.queue_figures import QueueFigures
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def figures():
+    return QueueFigures("here_1")
+
+
+@pytest.fixture
+def store(db):
+    return storage.for_caller("default")
+
+
+def test_counts_how_jobs_ended_and_how_long_they_took(figures, store):
+    figures.ends.extend(
+        [("a", False, 0.5, 2.0), ("a", True, 0.5, 3.0), ("b", True, 0.0, 0.0), ("a", False, 9.0, 2.0)]
+    )
+
+    assert figures.write(store) == 2
+    a, b = QueueMinute.objects.order_by("queue")
+    assert (a.completed, a.failed, b.completed, b.failed) == (2, 1, 0, 1)
+    assert a.waits == {str(place(0.5)): 2, str(place(9.0)): 1}
+    assert a.runs == {str(place(2.0)): 2, str(place(3.0)): 1}
+    assert b.runs == {"0": 1}
+
+
+def test_adds_to_what_it_has_seen_of_the_minute(figures, store, monkeypatch):
+    minute = store.queue_minute()
+    monkeypatch.setattr(store, "queue_minute", lambda: minute)
+    for _ in range(3):
+        figures.ends.append(("a", False, 0.5, 2.0))
+        figures.write(store)
+
+    assert QueueMinute.objects.get().completed == 3
+
+
+def test_writes_nothing_when_nothing_has_ended(figures, store, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert figures.write(store) == 0
