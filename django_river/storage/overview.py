@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -83,17 +83,20 @@ class Overview(ABC):
 
     def queue_minutes(self, since: timedelta) -> dict[str, QueueMinutes]:
         """What clients saw of queues in the minutes that began within this span."""
-        found: dict[str, QueueMinutes] = {}
-        for queue, completed, failed, waits, runs in self.queue_minute_rows(since):
-            seen = found.get(queue) or QueueMinutes(queue, 0, 0, Counter(), Counter())
-            found[queue] = QueueMinutes(
-                queue,
-                seen.completed + completed,
-                seen.failed + failed,
-                seen.waits + decoded(json.loads(waits)),
-                seen.runs + decoded(json.loads(runs)),
-            )
-        return found
+        completed: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        waits: defaultdict[str, Histogram] = defaultdict(Counter)
+        runs: defaultdict[str, Histogram] = defaultdict(Counter)
+        # A row for each queue, client and minute: there may be ten thousands.
+        for queue, more_completed, more_failed, more_waits, more_runs in self.queue_minute_rows(since):
+            completed[queue] += more_completed
+            failed[queue] += more_failed
+            waits[queue].update(decoded(json.loads(more_waits)))
+            runs[queue].update(decoded(json.loads(more_runs)))
+        return {
+            queue: QueueMinutes(queue, completed[queue], failed[queue], waits[queue], runs[queue])
+            for queue in completed
+        }
 
     def client_loads(self) -> dict[str, int]:
         """How many jobs each client is running, by its id."""

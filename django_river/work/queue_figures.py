@@ -6,7 +6,7 @@ A worker thread only appends to a list; the keeper counts, and writes a row per 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -39,23 +39,36 @@ class QueueFigures:
         #: Appended to by any thread.
         self.ends: deque[End] = deque(maxlen=MOST_ENDS)
 
-        # Written by the keeper: the minute of the database's clock, and what was seen in it.
+        # Written by the keeper: the minute of the database's clock, what was seen in it, and of which queues that has not
+        # been written.
         self._minute: datetime | None = None
         self._counts: dict[str, _Counts] = {}
+        self._changed: set[str] = set()
 
     def write(self, storage: Storage) -> int:
-        """Count what has ended, and write down the queues in which something has; how many queues."""
-        if not self.ends:
+        """Count what has ended, and write down the queues in which something has; how many queues.
+
+        What could not be written is written the next time.
+        """
+        if not self.ends and not self._changed:
             return 0
         minute = storage.queue_minute()
         if minute != self._minute:
+            self._put(storage)
             self._minute, self._counts = minute, {}
             storage.queue_minute_prune()
-        changed = self._count()
-        storage.queue_minute_put(minute, self.client_id, list(self._rows(changed)))
-        return len(changed)
+        self._count()
+        return self._put(storage)
 
-    def _count(self) -> set[str]:
+    def _put(self, storage: Storage) -> int:
+        if self._minute is None or not self._changed:
+            return 0
+        rows = list(self._rows())
+        storage.queue_minute_put(self._minute, self.client_id, rows)
+        self._changed.clear()
+        return len(rows)
+
+    def _count(self) -> None:
         ended: defaultdict[str, list[End]] = defaultdict(list)
         for _ in range(len(self.ends)):
             end = self.ends.popleft()
@@ -69,9 +82,9 @@ class QueueFigures:
             counts.completed += len(ends) - failed
             counts.waits.update(places(waited))
             counts.runs.update(places(ran))
-        return set(ended)
+        self._changed.update(ended)
 
-    def _rows(self, queues: Iterable[str]) -> Iterable[MinuteFigures]:
-        for queue in sorted(queues):
+    def _rows(self) -> Iterator[MinuteFigures]:
+        for queue in sorted(self._changed):
             counts = self._counts[queue]
             yield MinuteFigures(queue, counts.completed, counts.failed, counts.waits, counts.runs)

@@ -106,12 +106,13 @@ class Workers:
 
     def _count(self, attempt: Attempt, outcome: Outcome) -> None:
         """Attempts that have succeeded or failed; those that were put off or handed back tell nothing."""
-        context = attempt.context
-        if context is None or (outcome.error is None and outcome.state is not State.COMPLETED):
+        has_failed = outcome.error is not None
+        if not has_failed and outcome.state is not State.COMPLETED:
             return
-        job = attempt.job
-        ran = time.monotonic() - context.began_at
-        self.figures.ends.append((job.queue, outcome.error is not None, job.waited, ran))
+        job, context = attempt.job, attempt.context
+        # Without a context it has failed before it began: nobody knows its kind.
+        ran = 0.0 if context is None else time.monotonic() - context.began_at
+        self.figures.ends.append((job.queue, has_failed, job.waited, ran))
 
     def finished(self, attempt: Attempt) -> Attempt | None:
         """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""

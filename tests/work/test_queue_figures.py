@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.db import OperationalError
 
 from django_river import storage
 from django_river.histogram import place
 from django_river.models import QueueMinute
 from django_river.work.queue_figures import QueueFigures
+from tests.work.building import times
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +47,23 @@ def test_adds_to_what_it_has_seen_of_the_minute(figures, store, monkeypatch):
         figures.write(store)
 
     assert QueueMinute.objects.get().completed == 3
+
+
+def test_writes_later_what_could_not_be_written(figures, store, monkeypatch):
+    minutes = [store.queue_minute() - timedelta(minutes=1), store.queue_minute()]
+    monkeypatch.setattr(store, "queue_minute", lambda: minutes.pop(0))
+    figures.ends.append(("a", False, 0.5, 2.0))
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(store, "queue_minute_put", times(1, OperationalError("away")))
+        figures.write(store)
+
+    figures.ends.append(("b", False, 0.5, 2.0))
+    figures.write(store)
+    assert list(QueueMinute.objects.order_by("queue").values_list("queue", "completed")) == [
+        ("a", 1),
+        ("b", 1),
+    ]
+    assert QueueMinute.objects.get(queue="a").minute < QueueMinute.objects.get(queue="b").minute
 
 
 def test_writes_nothing_when_nothing_has_ended(figures, store, django_assert_num_queries):
