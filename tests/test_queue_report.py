@@ -156,6 +156,16 @@ class TestReport:
 
         assert "default" in capsys.readouterr().out
 
+    def test_shows_the_busiest_where_not_all_fit(self):
+        for number in range(6):
+            queues.add(f"tenant-{number}")
+            JobFactory.create_batch(number, available=True, queue=f"tenant-{number}")
+        found = report("default")
+
+        assert watching.busiest(found, 8) == found
+        assert [one.name for one in watching.busiest(found, 3)] == ["tenant-3", "tenant-4", "tenant-5"]
+        assert [one.name for one in watching.busiest(found, -4)] == ["tenant-5"]
+
     def test_is_watched_with_rich_only(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "rich.live", None)
 

@@ -10,6 +10,8 @@ from django.core.management.base import CommandError
 from django_river.queue_report import QueueReport
 
 SECONDS = 1.0
+#: Of a terminal, what the table needs beside its rows: head and borders, and a line below.
+FRAME_LINES = 6
 COLUMNS = (
     "queue", "state", "available", "oldest", "running", "slots", "scheduled", "retryable", "/s", "failed",
     "wait p50", "p95", "run p50", "p95",
@@ -19,20 +21,27 @@ COLUMNS = (
 def watch(look: Callable[[], Sequence[QueueReport]], *, rounds: int | None = None) -> None:
     """Show what ``look`` answers until Ctrl-C, or so many times."""
     try:
-        from rich.live import Live  # noqa: PLC0415  (an optional dependency)
+        from rich.console import Console  # noqa: PLC0415  (an optional dependency)
+        from rich.live import Live  # noqa: PLC0415
         from rich.table import Column, Table  # noqa: PLC0415
     except ImportError:
         raise CommandError("--watch needs the package rich: pip install rich.") from None
 
+    console = Console()
+
     def table() -> Table:
         drawn = Table(*(Column(name, no_wrap=name == COLUMNS[0]) for name in COLUMNS))
-        for queue in look():
+        queues = look()
+        shown = busiest(queues, console.height - FRAME_LINES)
+        for queue in shown:
             drawn.add_row(*cells(queue))
+        if len(shown) < len(queues):
+            drawn.caption = f"… and {len(queues) - len(shown)} that have less to do"
         return drawn
 
     never = threading.Event()
     try:
-        with Live(table(), auto_refresh=False) as live:
+        with Live(table(), console=console, auto_refresh=False) as live:
             done = 1
             while rounds is None or done < rounds:
                 never.wait(SECONDS)
@@ -40,6 +49,15 @@ def watch(look: Callable[[], Sequence[QueueReport]], *, rounds: int | None = Non
                 done += 1
     except KeyboardInterrupt:
         return
+
+
+def busiest(queues: Sequence[QueueReport], count: int) -> list[QueueReport]:
+    """So many of them at most, and at least one: if not all, those that have most to do; in the order given."""
+    if len(queues) <= count:
+        return list(queues)
+    work = {queue.name: (queue.available + queue.running, queue.per_second) for queue in queues}
+    chosen = sorted(work, key=lambda name: work[name], reverse=True)[: max(1, count)]
+    return [queue for queue in queues if queue.name in set(chosen)]
 
 
 def cells(queue: QueueReport) -> list[str]:
