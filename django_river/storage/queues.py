@@ -97,6 +97,17 @@ class Backlog(NamedTuple):
     waiting_seconds: float
 
 
+class ProcessLoad(NamedTuple):
+    """What a client, known by its process, runs of a queue."""
+
+    pid: int
+    #: Empty if it runs nothing.
+    queue: str
+    running: int
+    #: For how long the oldest of them has been running.
+    longest_seconds: float
+
+
 class MinuteFigures(NamedTuple):
     """What a client saw of a queue in a minute."""
 
@@ -139,6 +150,13 @@ class Starts:
 
 class Queues(ABC):
     """What may be asked of the rows of queues."""
+
+    @abstractmethod
+    def client_running(self, host: str, pids: Sequence[int]) -> list[ProcessLoad]:
+        """What these processes of a host run as clients, by queue.
+
+        A client that runs nothing is answered with that; a process that is none, or has not announced itself, is not.
+        """
 
     @abstractmethod
     def job_delete_in_queue(self, queue: str, limit: int) -> int:
@@ -218,6 +236,10 @@ class Queues(ABC):
     @abstractmethod
     def queue_row_set_removed(self, name: str, *, is_removed: bool) -> None:
         """Say that the last job of a queue that is being removed is gone, or that one came late."""
+
+    @abstractmethod
+    def queue_running(self, names: Sequence[str]) -> dict[str, int]:
+        """How many jobs of these queues run, on all clients; a queue without any is left out."""
 
 
 def read_starts(raw: str | None) -> list[list[float]]:

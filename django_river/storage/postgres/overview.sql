@@ -34,6 +34,8 @@ SELECT asked.name,
             SELECT
             FROM river_job
             WHERE state = 'available' AND queue = asked.name
+            -- Without an order, what has few jobs would be looked for in the whole table.
+            ORDER BY priority, scheduled_at, id
             LIMIT %(available_limit)s
         ) AS counted
     ),

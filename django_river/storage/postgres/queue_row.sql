@@ -52,14 +52,34 @@ SET removed_at = CASE WHEN %(is_removed)s THEN now() END, changed_at = clock_tim
 WHERE name = %(name)s AND removal <> '' AND (removed_at IS NULL) = %(is_removed)s
 RETURNING pg_notify(current_schema() || '.django_river_queues', %(payload)s);
 
+-- name: client_running
+SELECT client.pid, coalesce(job.queue, ''), count(job.id),
+    coalesce(extract(epoch FROM statement_timestamp() - min(job.attempted_at)), 0)::float8
+FROM django_river_client AS client
+LEFT JOIN river_job AS job
+    ON job.state = 'running' AND job.attempted_by[cardinality(job.attempted_by)] = client.id
+WHERE client.host = %(host)s AND client.pid = ANY(%(pids)s::bigint[])
+GROUP BY client.pid, job.queue;
+
 -- name: queue_apply
 UPDATE django_river_client SET applied = %(applied)s::jsonb WHERE id = %(client_id)s;
 
 -- name: queue_has_open
--- Each question has an index of its own; asked as one, they would read the table.
-SELECT EXISTS (SELECT FROM river_job WHERE state = 'available' AND queue = %(name)s)
-    OR EXISTS (SELECT FROM river_job WHERE state = 'running' AND queue = %(name)s)
-    OR EXISTS (SELECT FROM river_job WHERE state IN ('retryable', 'scheduled') AND queue = %(name)s);
+-- Each question has an index of its own; asked as one, they would read the table. They name its order, or a planner that
+-- expects to find one soon would begin with the jobs that are over.
+SELECT EXISTS (
+    SELECT FROM river_job
+    WHERE state = 'available' AND queue = %(name)s
+    ORDER BY priority, scheduled_at, id
+    LIMIT 1
+) OR EXISTS (
+    SELECT FROM river_job WHERE state = 'running' AND queue = %(name)s ORDER BY id LIMIT 1
+) OR EXISTS (
+    SELECT FROM river_job
+    WHERE state IN ('retryable', 'scheduled') AND queue = %(name)s
+    ORDER BY scheduled_at, id
+    LIMIT 1
+);
 
 -- name: queue_forget_resume
 DELETE FROM django_river_queueresume WHERE name = ANY(%(names)s::text[]);
@@ -180,6 +200,7 @@ WHERE id = ANY(ARRAY(
     SELECT id
     FROM river_job
     WHERE state = 'available' AND queue = %(queue)s
+    ORDER BY priority, scheduled_at, id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
@@ -191,12 +212,14 @@ WHERE id = ANY(ARRAY(
     SELECT id
     FROM river_job
     WHERE state IN ('retryable', 'scheduled') AND queue = %(queue)s
+    ORDER BY scheduled_at, id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING id;
 
 -- name: queue_backlogs
+-- An order is named where only a number is wanted: without it, what has few jobs would be looked for in the whole table.
 SELECT asked.name,
     (
         SELECT count(*)
@@ -204,6 +227,7 @@ SELECT asked.name,
             SELECT
             FROM river_job
             WHERE state = 'available' AND queue = asked.name AND scheduled_at <= statement_timestamp()
+            ORDER BY priority, scheduled_at, id
             LIMIT %(limit)s
         ) AS counted
     ),

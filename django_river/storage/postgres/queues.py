@@ -25,6 +25,7 @@ from django_river.storage.queues import (
     Claim,
     LimitedDemand,
     MinuteFigures,
+    ProcessLoad,
     QueueRow,
     Removal,
     Starts,
@@ -41,6 +42,10 @@ LOCK_SPACE = 18_92_25_18
 
 class QueuesDriver(BatchesDriver):
     """The part of the driver that is about queues."""
+
+    def client_running(self, host: str, pids: Sequence[int]) -> list[ProcessLoad]:
+        rows = self._run("client_running", host=host, pids=list(pids))
+        return [ProcessLoad(pid, queue, running, max(0.0, longest)) for pid, queue, running, longest in rows]
 
     def job_delete_in_queue(self, queue: str, limit: int) -> int:
         found = self._run("job_delete_available", queue=queue, limit=limit)
@@ -60,7 +65,8 @@ class QueuesDriver(BatchesDriver):
             claim.again_in = dict.fromkeys(set(counted) - ours, BUSY_SECONDS)
             free = [demand for demand in demands if demand.queue not in claim.again_in]
             starts = self._starts(free)
-            found = sizes(free, self._running(free), starts, claim.again_in)
+            running = self.queue_running([demand.queue for demand in free if demand.most is not None])
+            found = sizes(free, running, starts, claim.again_in)
             asked = [demand for demand in free if found[demand.queue] > 0]
             if asked:
                 claim.jobs = self._fetch(client_id, asked, found, limit)
@@ -152,14 +158,13 @@ class QueuesDriver(BatchesDriver):
     def queue_row_set_removed(self, name: str, *, is_removed: bool) -> None:
         self._run("queue_row_set_removed", name=name, is_removed=is_removed, payload=QUEUES_CHANGED)
 
+    def queue_running(self, names: Sequence[str]) -> dict[str, int]:
+        return dict(self._run("queue_running", queues=list(names))) if names else {}
+
     def _starts(self, demands: Sequence[LimitedDemand]) -> dict[str, Starts]:
         rates = {demand.queue: demand.rate for demand in demands if demand.rate is not None}
         rows = self._run("queue_starts", queues=list(rates)) if rates else []
         return {name: Starts(rates[name], read_starts(raw), now) for name, raw, now in rows}
-
-    def _running(self, demands: Sequence[LimitedDemand]) -> dict[str, int]:
-        bounded = [demand.queue for demand in demands if demand.most is not None]
-        return dict(self._run("queue_running", queues=bounded)) if bounded else {}
 
     def _fetch(
         self, client_id: str, demands: Sequence[LimitedDemand], found: Mapping[str, int], limit: int

@@ -40,6 +40,19 @@ UPDATE django_river_queuerow
 SET removed_at = :removed_at, changed_at = :now
 WHERE name = :name AND removal <> '' AND (removed_at IS NULL) = (:removed_at IS NOT NULL);
 
+-- name: client_running
+-- Joined with the table itself, SQLite would make an index of all of it.
+WITH running AS MATERIALIZED (
+    SELECT id, queue, attempted_at, json_extract(attempted_by, '$[#-1]') AS client_id
+    FROM river_job
+    WHERE state = 'running'
+)
+SELECT client.pid, coalesce(running.queue, ''), count(running.id), min(running.attempted_at)
+FROM django_river_client AS client
+LEFT JOIN running ON running.client_id = client.id
+WHERE client.host = :host AND client.pid IN (SELECT value FROM json_each(:pids))
+GROUP BY client.pid, running.queue;
+
 -- name: queue_apply
 UPDATE django_river_client SET applied = :applied WHERE id = :client_id;
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from django_river.storage.queues import (
     Claim,
     LimitedDemand,
     MinuteFigures,
+    ProcessLoad,
     QueueRow,
     Removal,
     Starts,
@@ -31,6 +32,12 @@ from django_river.terms import Term
 
 class QueuesDriver(BatchesDriver):
     """The part of the driver that is about queues."""
+
+    def client_running(self, host: str, pids: Sequence[int]) -> list[ProcessLoad]:
+        rows = self._run("client_running", host=host, pids=json.dumps(list(pids)))
+        return [
+            ProcessLoad(pid, queue, running, _seconds_since(oldest)) for pid, queue, running, oldest in rows
+        ]
 
     def job_delete_in_queue(self, queue: str, limit: int) -> int:
         found = self._run("job_delete_available", queue=queue, limit=limit)
@@ -48,7 +55,8 @@ class QueuesDriver(BatchesDriver):
             ):
                 return Claim()
             claim, starts = Claim(), self._starts(demands)
-            found = sizes(demands, self._running(demands), starts, claim.again_in)
+            running = self.queue_running([demand.queue for demand in demands if demand.most is not None])
+            found = sizes(demands, running, starts, claim.again_in)
             for demand in demands:
                 room = min(found[demand.queue], limit - len(claim.jobs))
                 if room > 0:
@@ -67,15 +75,7 @@ class QueuesDriver(BatchesDriver):
 
     def queue_backlogs(self, names: Sequence[str]) -> list[Backlog]:
         rows = self._run("queue_backlogs", names=json.dumps(list(names)), limit=BACKLOG_LIMIT)
-        now = datetime.now(UTC)
-        return [
-            Backlog(
-                name,
-                available,
-                0.0 if oldest is None else max(0.0, (now - as_moment(oldest)).total_seconds()),
-            )
-            for name, available, oldest in rows
-        ]
+        return [Backlog(name, available, _seconds_since(oldest)) for name, available, oldest in rows]
 
     def queue_has_open(self, name: str) -> bool:
         return bool(self._run("queue_has_open", name=name)[0][0])
@@ -161,15 +161,14 @@ class QueuesDriver(BatchesDriver):
         removed_at = as_text(datetime.now(UTC)) if is_removed else None
         self._run("queue_row_set_removed", name=name, removed_at=removed_at)
 
+    def queue_running(self, names: Sequence[str]) -> dict[str, int]:
+        return dict(self._run("queue_running", queues=json.dumps(list(names)))) if names else {}
+
     def _starts(self, demands: Sequence[LimitedDemand]) -> dict[str, Starts]:
         rates = {demand.queue: demand.rate for demand in demands if demand.rate is not None}
         rows = self._run("queue_starts", queues=json.dumps(list(rates))) if rates else []
         now = datetime.now(UTC).timestamp()
         return {name: Starts(rates[name], read_starts(raw), now) for name, raw in rows}
-
-    def _running(self, demands: Sequence[LimitedDemand]) -> Mapping[str, int]:
-        bounded = [demand.queue for demand in demands if demand.most is not None]
-        return dict(self._run("queue_running", queues=json.dumps(bounded))) if bounded else {}
 
     def _fetch(self, client_id: str, demand: LimitedDemand, limit: int) -> list[ClaimedJob]:
         if demand.ageing is None:
@@ -188,6 +187,10 @@ class QueuesDriver(BatchesDriver):
         )
         # RETURNING knows no order.
         return sorted(map(as_claimed, rows), key=lambda job: order.index(job.id))
+
+
+def _seconds_since(moment: str | None) -> float:
+    return 0.0 if moment is None else max(0.0, (datetime.now(UTC) - as_moment(moment)).total_seconds())
 
 
 def _aged(candidates: Sequence[tuple[Any, ...]], ageing: float) -> list[int]:
