@@ -25,6 +25,7 @@ from django_river.models import Job
 from django_river.stop_signals import StopSignals
 from django_river.storage import open_storage
 from django_river.work.completer import Completer
+from django_river.work.engine import Engine
 from django_river.work.fetcher import Fetcher
 from tests.e2e.processes import Workers
 from tests.factories import JobFactory
@@ -95,7 +96,10 @@ class TestFlags:
     @pytest.mark.parametrize(
         ("flags", "said"),
         [
-            (["--processes", "0"], "argument --processes: must be a whole number from 1 to 10000, not '0'"),
+            (["--processes", "0"], "argument --processes: must be a whole number from 1 to 10000, not '0'; or auto"),
+            (["--processes", "auto:3-2"], "from 1 to 10000, not 'auto:3-2'; or auto, or bounds such as"),
+            (["--processes", "auto", "--burst"], "--burst goes with a number of --processes, and not with auto."),
+            (["--processes", "auto", "--reload"], "--reload goes with neither --processes nor --burst."),
             (["--concurrency", "many"], "must be a whole number from 1 to 10000, not 'many'"),
             (["--concurrency", "10001"], "argument --concurrency: must be a whole number from 1 to 10000"),
             (["--stop-timeout", "soon"], "argument --stop-timeout: must be seconds from 0, not 'soon'"),
@@ -260,7 +264,7 @@ class TestExit:
     def test_says_that_results_were_lost(self, using, monkeypatch):
         monkeypatch.setattr(client_module, "FLUSH_TIMEOUT", 0.05)
         monkeypatch.setattr(Completer, "_store", times(10**6, OperationalError("away")))
-        monkeypatch.setattr(Client, "_wait_for_jobs", lambda client, deadline, is_hurried=None: None)
+        monkeypatch.setattr(Engine, "_wait_for_jobs", lambda engine, deadline, is_hurried=None: None)
         jobs.nothing.enqueue()
         with signalled(when=lambda: Job.objects.filter(state="running").exists()):
             ended = Ended("--stop-timeout", "0")

@@ -216,3 +216,118 @@ def test_a_child_that_has_ended_meanwhile_is_sent_nothing():
 
     module._send(process, signal.SIGKILL)
     assert process.returncode == 0
+
+
+class Wanted:
+    """In place of a scaler: says what a test says."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.pids: list[int] = []
+        self.dispensable: list[int] = []
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def stop(self, timeout: float) -> None:
+        self.calls.append("stop")
+
+
+class TestScaled:
+    @pytest.fixture
+    def scaler(self):
+        return Wanted(1)
+
+    @pytest.fixture
+    def running(self, run, scaler):
+        running = run(CHILD, int(signal.SIGTERM), scaler=scaler)
+        wait_until(running.pids)
+        return running
+
+    def test_has_as_many_as_are_wanted_and_says_which(self, running, scaler):
+        scaler.wanted = 3
+        wait_until(lambda: len(running.pids()) == 3)
+
+        wait_until(lambda: running.pids() == set(scaler.pids))
+        running.signals.send()
+        assert running.wait() == 0
+        assert scaler.calls == ["start", "stop"]
+
+    def test_lets_go_of_who_can_go_first(self, running, scaler):
+        scaler.wanted = 3
+        wait_until(lambda: len(running.pids()) == 3)
+        first, second, third = wait_until(lambda: len(scaler.pids) == 3 and list(scaler.pids))
+        scaler.dispensable = [second, third]
+        scaler.wanted = 2
+
+        wait_until(lambda: running.alive() == {first, third})
+        assert running.told() == ["SIGTERM"]
+        wait_until(lambda: scaler.pids == [first, third])
+
+    def test_keeps_all_while_nobody_can_go(self, running, scaler):
+        scaler.wanted = 2
+        wait_until(lambda: len(scaler.pids) == 2)
+        scaler.wanted = 1
+        looked = scaler.pids
+        wait_until(lambda: scaler.pids is not looked)
+
+        assert len(running.alive()) == 2
+
+    def test_lets_go_of_one_that_waits_to_be_started_again(self, running, scaler, monkeypatch):
+        monkeypatch.setattr(module.Backoff, "next", lambda self: 60.0)
+        scaler.wanted = 2
+        wait_until(lambda: len(running.pids()) == 2)
+        os.kill(wait_until(lambda: len(scaler.pids) == 2 and scaler.pids)[1], signal.SIGKILL)
+        wait_until(lambda: len(scaler.pids) == 1)
+        scaler.wanted = 1
+
+        wait_until(lambda: len(running.supervisor._children) == 1)
+        assert running.supervisor._children[0].process.poll() is None
+
+    def test_kills_who_has_been_told_to_stop_and_does_not(self, run, scaler, monkeypatch):
+        monkeypatch.setattr(module, "KILL_MARGIN", 0.1)
+        scaler.wanted = 2
+        running = run(CHILD, 0, stop_timeout=0.1, processes=2, scaler=scaler)
+        first, second = wait_until(lambda: len(running.pids()) == len(scaler.pids) == 2 and scaler.pids)
+        scaler.dispensable, scaler.wanted = [second], 1
+
+        wait_until(lambda: running.alive() == {first})
+
+    def test_a_signal_ends_those_that_are_leaving_too(self, run, scaler):
+        scaler.wanted = 2
+        running = run(CHILD, int(signal.SIGINT), processes=2, scaler=scaler)
+        wait_until(lambda: len(running.pids()) == 2)
+        scaler.dispensable = wait_until(lambda: len(scaler.pids) == 2 and scaler.pids)[1:]
+        scaler.wanted = 1
+        wait_until(lambda: running.told() == ["SIGTERM"])
+        running.signals.send()
+        wait_until(lambda: running.told() == ["SIGTERM"] * 3)
+        running.signals.send()
+
+        assert running.wait() == 0
+        assert sorted(running.told()) == ["SIGINT"] * 2 + ["SIGTERM"] * 3
+
+    def test_one_more_that_cannot_start_harms_nobody(self, run, scaler, monkeypatch):
+        monkeypatch.setattr(module.Backoff, "next", lambda self: 0.01)
+        running = run(ONE_STAYS, scaler=scaler)
+        wait_until(running.pids)
+        scaler.wanted = 2
+
+        wait_until(lambda: len(running.pids()) >= 3)
+        assert running.code is None
+        running.signals.send()
+        assert running.wait() in {0, 1}
+
+
+#: The first process stays until it is told to stop; others cannot start.
+ONE_STAYS = """
+import os, pathlib, sys, threading
+folder = pathlib.Path(sys.argv[1])
+(folder / str(os.getpid())).touch()
+try:
+    (folder / "first").touch(exist_ok=False)
+except FileExistsError:
+    sys.exit(1)
+threading.Event().wait()
+"""

@@ -20,11 +20,13 @@ from django_river.client import Client, StopReport
 from django_river.conf import Config, config
 from django_river.exceptions import ConfigError, RegistryMismatch
 from django_river.models import Client as ClientRow
+from django_river.process_scaler import ProcessBounds, ProcessScaler
 from django_river.queue_choice import Choice, chosen_queues
 from django_river.queue_options import MAX_WORKERS_LIMIT, QueueConfig
 from django_river.service import cut_off_after
 from django_river.stop_signals import StopSignals
 from django_river.supervisor import Supervisor
+from django_river.work.queue_plan import QueuePlan
 
 Queues = Mapping[str, QueueConfig]
 
@@ -38,6 +40,8 @@ EXIT_INTERRUPTED = 3
 #: How often a worker sees whether its supervisor lives, and in a burst whether it is done, in seconds.
 LOOK_SECONDS = 0.25
 BURST_LOOK_SECONDS = 0.05
+#: What looks at the backlog for a supervisor may take so long, in seconds.
+SCALER_TIMEOUT = 2.0
 #: How long Python may wait for threads of jobs before the process is cut off, in seconds.
 CUT_OFF_SECONDS = 10.0
 
@@ -54,7 +58,12 @@ class Command(BaseCommand):
         parser.add_argument("--queues", type=_names, default=(), help="Work these only: a,b,tenant-*")
         parser.add_argument("--exclude", type=_names, default=(), help="Work all but these: a,b,tenant-*")
         parser.add_argument("--concurrency", type=_positive, help="Jobs one process works at once.")
-        parser.add_argument("--processes", type=_positive, default=1, help="Worker processes (default 1).")
+        parser.add_argument(
+            "--processes",
+            type=_processes,
+            default=1,
+            help="Worker processes (default 1): N; auto, as many as what waits asks for, up to one per processor; auto:2-8.",
+        )
         parser.add_argument(
             "--burst", action="store_true", help="End when nothing is due any more; later work is left."
         )
@@ -82,10 +91,12 @@ class Command(BaseCommand):
         settings = self._settings(options)
         queues = self._queues(settings, options)
         if options["reload"]:
-            if options["processes"] > 1 or options["burst"]:
+            if options["processes"] != 1 or options["burst"]:
                 raise CommandError("--reload goes with neither --processes nor --burst.")
             autoreload.run_with_reloader(self._run_reloaded, settings, queues, options)
             return
+        if options["burst"] and isinstance(options["processes"], ProcessBounds):
+            raise CommandError("--burst goes with a number of --processes, and not with auto.")
         signals = StopSignals(is_child=options["child_of"] is not None)
         with signals.handled():
             code = self._supervise_or_run(settings, queues, options, signals)
@@ -97,13 +108,26 @@ class Command(BaseCommand):
     ) -> int:
         if options["processes"] == 1 or options["child_of"]:
             return self._run(self._client(settings, queues, options, signals), options, signals)
+        scaler = self._scaler(settings, queues, options)
         return Supervisor(
             [*_this_command(), "--child-of", str(os.getpid())],
-            processes=options["processes"],
+            processes=options["processes"] if scaler is None else scaler.wanted,
             is_burst=options["burst"],
             stop_timeout=settings.stop_timeout + settings.cancel_timeout,
             signals=signals,
+            scaler=scaler,
         ).run()
+
+    def _scaler(self, settings: Config, queues: Queues, options: dict[str, Any]) -> ProcessScaler | None:
+        if not isinstance(options["processes"], ProcessBounds):
+            return None
+        choice = Choice(options["queues"], options["exclude"])
+        return ProcessScaler(
+            options["processes"],
+            storage=storage.open_storage(settings.database, timeout=SCALER_TIMEOUT),
+            plan=QueuePlan(config=settings, named=queues, choice=choice),
+            stop_timeout=settings.stop_timeout,
+        )
 
     def _settings(self, options: dict[str, Any]) -> Config:
         try:
@@ -275,6 +299,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS_LIMIT:
         raise ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS_LIMIT}, not {text!r}")
     return int(text)
+
+
+def _processes(text: str) -> int | ProcessBounds:
+    bounds = ProcessBounds.read(text)
+    if bounds is not None:
+        return bounds
+    try:
+        return _positive(text)
+    except ArgumentTypeError as error:
+        raise ArgumentTypeError(f"{error}; or auto, or bounds such as auto:2-8") from None
 
 
 def _seconds(text: str) -> float:
