@@ -28,6 +28,7 @@ class Attempt:
         "context",
         "deadline",
         "is_elsewhere",
+        "is_waiting",
         "job",
         "producer",
         "stopper",
@@ -47,8 +48,8 @@ class Attempt:
         self.deadline: float | None = None
         self.thread: threading.Thread | None = None
         self.task: asyncio.Task[Any] | None = None
-        # Whether it runs in another process.
-        self.is_elsewhere = False
+        # Whether it runs in another process, and whether it still waits for one.
+        self.is_elsewhere = self.is_waiting = False
         # Called when it is to stop, where that takes more than to say so.
         self.stopper: Callable[[CancelReason], None] | None = None
         # Written by whoever wants it to stop, read by the executor when the attempt begins.

@@ -8,8 +8,10 @@ a grace, its attempt is given up, as its kind wants it.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: How often to feel for it, in seconds.
 LOOK_SECONDS = 0.5
+#: A look that comes so much later than it should says that we were held up, and so may have been the jobs.
+LATE_SECONDS = 1.0
 _NO_BEAT = Beat()
 
 #: Settles an attempt that has not stopped, as stuck; false if somebody else has settled it.
@@ -60,12 +64,19 @@ class Pulse:
         self.grace = grace
         self.give_up = give_up
 
-        # Used by the keeper's thread only: since when which attempts are stuck, and what is stored of which.
+        # Used by the keeper's thread only: when the next look should be, since when nothing has held us up, since when
+        # which attempts are stuck, and what is stored of which.
+        self._look_at = math.inf
+        self._awake_since = 0.0
         self._stuck: dict[Attempt, float] = {}
         self._stored: dict[Attempt, tuple[object, ...]] = {}
 
     def feel(self) -> float:
         """Find jobs that have fallen silent, and those that speak again; in how many seconds to do so again."""
+        now = time.monotonic()
+        if now > self._look_at + LATE_SECONDS:
+            self._awake_since = now
+        self._look_at = now + LOOK_SECONDS
         running = self.attempts.started()
         heard = _heard(running)
         for attempt in running:
@@ -94,7 +105,7 @@ class Pulse:
 
     def _feel(self, attempt: Attempt, heard_at: float) -> None:
         definition, context = self.registry.get(attempt.job.kind), attempt.context
-        if definition is None or context is None:
+        if definition is None or context is None or attempt.is_waiting:
             return
         promised = self.promises.of(definition, attempt.job.priority)
         if promised is None:
@@ -102,15 +113,16 @@ class Pulse:
         if definition.options.auto_heartbeat:
             _beat_for(attempt, context)
             heard_at = max(heard_at, context.heartbeat_at)
-        silent = time.monotonic() - heard_at
-        if silent <= promised:
-            if self._stuck.pop(attempt, None) is not None:
-                logger.info("job %d (%s) gives signs of life again", attempt.job.id, attempt.job.kind)
-            return
-        since = self._stuck.get(attempt)
+        now, since = time.monotonic(), self._stuck.get(attempt)
         if since is None:
-            self._found(attempt, silent)
-        elif definition.options.on_stuck != "flag" and time.monotonic() >= since + self.grace:
+            # What it could not say while we were held up is no silence.
+            silent = now - max(heard_at, self._awake_since)
+            if silent > promised:
+                self._found(attempt, silent)
+        elif now - heard_at <= promised:
+            del self._stuck[attempt]
+            logger.info("job %d (%s) gives signs of life again", attempt.job.id, attempt.job.kind)
+        elif definition.options.on_stuck != "flag" and now >= max(since, self._awake_since) + self.grace:
             self.give_up(attempt)
 
     def _found(self, attempt: Attempt, silent: float) -> None:
@@ -161,7 +173,8 @@ def _beat_for(attempt: Attempt, context: JobContext) -> None:
     """A sign of life in the job's name, from where it runs. An isolated job's process gives them by itself."""
     task = (attempt.call or attempt).task
     if task is not None:
-        # If the loop is blocked, none comes.
-        task.get_loop().call_soon_threadsafe(context.heartbeat)
+        # If the loop is blocked, none comes; one that is closed has ended its tasks.
+        with suppress(RuntimeError):
+            task.get_loop().call_soon_threadsafe(context.heartbeat)
     elif attempt.thread is not None and attempt.thread.is_alive() and not attempt.is_elsewhere:
         context.heartbeat()

@@ -134,6 +134,33 @@ class TestFeel:
         assert fake.counts == {("test", Fault.STUCK): 1}
         assert pulse.given_up == []
 
+    def test_what_it_could_not_say_is_no_silence(self, feel, heard):
+        """Another job may have held Python's lock, or somebody the whole process."""
+        pulse = feel(silent=31, heartbeat=30)
+        pulse._look_at = time.monotonic() - 20
+        pulse.feel()
+
+        assert (pulse.attempt.cancel_reason, heard) == (None, [])
+
+    def test_the_grace_begins_anew_when_we_were_held_up(self, feel):
+        pulse = feel(silent=31, heartbeat=30, grace=5.0)
+        pulse.feel()
+        pulse._stuck[pulse.attempt] -= 20
+        pulse._look_at -= 20
+        pulse.feel()
+        assert pulse.given_up == []
+
+        pulse._awake_since -= 20
+        pulse.feel()
+        assert pulse.given_up == [pulse.attempt]
+
+    def test_one_that_waits_for_a_process_is_not_silent(self, feel, heard):
+        pulse = feel(silent=31, heartbeat=30)
+        pulse.attempt.is_waiting = True
+        pulse.feel()
+
+        assert heard == []
+
     def test_it_is_given_up_after_a_grace(self, feel):
         pulse = feel(silent=31, heartbeat=30, grace=0.0)
         pulse.feel()
@@ -165,6 +192,16 @@ class TestFeel:
         pulse.feel()
 
         assert pulse.attempt.cancel_reason is None
+
+    def test_a_loop_that_is_closed_keeps_nobody_from_being_felt(self, feel, heard):
+        pulse = feel(silent=31, heartbeat=30, auto_heartbeat=True)
+
+        async def job():
+            pulse.attempt.task = asyncio.current_task()
+
+        asyncio.run(job())
+        pulse.feel()
+        assert len(heard) == 1
 
     def test_a_blocked_loop_does_not_beat(self, feel):
         pulse = feel(silent=31, heartbeat=30, auto_heartbeat=True)
