@@ -58,7 +58,11 @@ def call(attempt: Attempt, job: Callable[[], object]) -> None:
             interrupt(attempt.cancel_reason)
         job()
     finally:
-        interrupt.end()
+        try:
+            interrupt.end()
+        except JobInterrupted:
+            # It came on the way into `end`, where nothing catches it yet.
+            interrupt.end()
 
 
 def _raise_in(ident: int, error: type[BaseException] | None) -> None:

@@ -107,6 +107,8 @@ def test_jobs_that_end_while_they_are_interrupted_leave_their_thread_unharmed():
                 with suppress(JobInterrupted):
                     interrupts.call(attempt, lambda: None)
                 ended.append(attempt)
+                # Whoever comes late, for another reason, must find nobody.
+                attempt.cancel(CancelReason.SHUTDOWN)
         except BaseException as error:
             problems.append(error)
 
