@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from django_river.jobs.json import encode_json
+
 #: The key of a job's metadata under which the last sign of life stands.
 HEARTBEAT_KEY = "django_river:heartbeat"
 #: Longest note kept, in characters; and largest data, in bytes of JSON.
@@ -67,20 +69,28 @@ class Heartbeat:
         )
 
 
+def checked_data(data: object) -> bytes:
+    """An object as JSON. Raises :class:`TypeError`, or :class:`ValueError` for what is too large."""
+    if not isinstance(data, Mapping):
+        raise TypeError(f"data must be a dict, got {data!r}")
+    return encode_json(data, what="data", limit=MAX_DATA)
+
+
 def checked_note(note: object) -> str:
-    """A note that both databases take. Raises :class:`TypeError`."""
+    """A note that both databases take, as a plain text whatever its class. Raises :class:`TypeError`."""
     if not isinstance(note, str):
         raise TypeError(f"note must be a str, got {note!r}")
+    note = str.__str__(note)
     return note if note.isascii() and len(note) <= MAX_NOTE and "\x00" not in note else _storable(note)
 
 
 def checked_progress(progress: float) -> float:
-    """A part of the whole. Raises :class:`ValueError` or :class:`TypeError`."""
+    """A part of the whole, as a plain number whatever its class. Raises :class:`ValueError` or :class:`TypeError`."""
     if isinstance(progress, bool) or not isinstance(progress, int | float):
         raise TypeError(f"progress must be a number from 0 to 1, got {progress!r}")
     if not 0 <= progress <= 1:
         raise ValueError(f"progress must be a number from 0 to 1, got {progress!r}")
-    return progress
+    return float(progress)
 
 
 def _storable(note: str) -> str:

@@ -11,11 +11,9 @@ from typing import Any
 import msgspec
 
 from django_river.exceptions import JobInterrupted
-from django_river.jobs.beats import HEARTBEAT_KEY, MAX_DATA, Beat, checked_note, checked_progress
+from django_river.jobs.beats import HEARTBEAT_KEY, Beat, checked_data, checked_note, checked_progress
 from django_river.jobs.json import encode_json
 from django_river.jobs.steps import Step, Steps
-
-_NO_BEAT = Beat()
 
 #: The metadata key under which a run of a periodic job has the moment that it was planned for.
 PLANNED_AT = "django_river:planned_at"
@@ -52,8 +50,9 @@ class JobContext:
     """
 
     __slots__ = (
-        "_beat", "_deadline", "_kept", "_metadata", "_raw_metadata", "_reason", "_soft_deadline", "attempt", "began_at",
-        "heartbeat_at", "id", "kind", "max_attempts", "max_output_bytes", "queue", "steps",
+        "_data", "_deadline", "_kept", "_metadata", "_note", "_progress", "_raw_metadata", "_reason", "_soft_deadline",
+        "attempt", "began_at", "heartbeat_at", "id", "kind", "max_attempts", "max_output_bytes", "queue", "steps",
+        "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +66,7 @@ class JobContext:
         metadata: str | bytes = b"{}",
         deadline: float | None = None,
         soft_deadline: float | None = None,
+        timeout: float | None = None,
         max_output_bytes: int = 1_048_576,
     ) -> None:
         #: The job's id.
@@ -76,15 +76,20 @@ class JobContext:
         #: Which attempt this is, from 1.
         self.attempt = attempt
         self.max_attempts = max_attempts
+        #: How many seconds this attempt may take; ``None`` without a limit.
+        self.timeout = timeout
         self.max_output_bytes = max_output_bytes
         #: Monotonic time of the last :meth:`heartbeat`; written by the job, read by the client.
         self.heartbeat_at = self.began_at = time.monotonic()
 
         self._raw_metadata = metadata
         self._metadata: Mapping[str, Any] | None = None
-        # Written by the job, read by the client while it runs and when it has ended. Replaced, never changed.
-        self._kept: dict[str, bytes] | None = None
-        self._beat: Beat | None = None
+        # Written by the job, from any of its threads, read by the client while it runs and when it has ended. Each is
+        # written by itself: what one thread says must not undo what another says at the same time.
+        self._kept: dict[str, bytes] = {}
+        self._progress: float | None = None
+        self._note: str | None = None
+        self._data: bytes | None = None
         #: The steps of a resumable job, once it has one.
         self.steps: Steps | None = None
         # Written by whoever asks the job to stop first; a str assignment is atomic.
@@ -96,7 +101,9 @@ class JobContext:
     def metadata(self) -> Mapping[str, Any]:
         """The job's metadata as it was when this attempt began."""
         if self._metadata is None:
-            self._metadata = msgspec.json.decode(self._raw_metadata)
+            metadata = msgspec.json.decode(self._raw_metadata)
+            # Anybody may have written anything.
+            self._metadata = metadata if isinstance(metadata, dict) else {}
         return self._metadata
 
     @property
@@ -146,14 +153,16 @@ class JobContext:
         >>> context.heartbeat(progress=0.4, note="page 40 of 100")         # doctest: +SKIP
         """
         self.heartbeat_at = time.monotonic()
-        if progress is None and note is None and data is None:
-            return
-        last = self._beat or _NO_BEAT
-        self._beat = Beat(
-            last.progress if progress is None else checked_progress(progress),
-            last.note if note is None else checked_note(note),
-            last.data if data is None else encode_json(data, what="data", limit=MAX_DATA),
-        )
+        if progress is not None:
+            progress = checked_progress(progress)
+        if note is not None:
+            note = checked_note(note)
+        if data is not None:
+            self._data = checked_data(data)
+        if progress is not None:
+            self._progress = progress
+        if note is not None:
+            self._note = note
 
     def step(self, name: str) -> Step:
         """A block that is skipped once it is done; see :class:`~django_river.jobs.steps.Step`.
@@ -177,28 +186,31 @@ class JobContext:
     @property
     def beat(self) -> Beat | None:
         """What the job has said of itself so far, if anything."""
-        return self._beat
+        if self._progress is None and self._note is None and self._data is None:
+            return None
+        return Beat(self._progress, self._note, self._data)
 
     @property
     def output(self) -> bytes | None:
         """The recorded output as JSON, if any."""
-        return self._kept.get("output") if self._kept is not None else None
+        return self._kept.get("output")
 
     @property
     def kept(self) -> dict[str, bytes] | None:
         """What is to stand in the job's metadata, as JSON by key; ``None`` without anything."""
-        return self._kept
+        return dict(self._kept) if self._kept else None
 
     @property
     def remains(self) -> dict[str, bytes] | None:
         """What is to stand there when the attempt is over: the last sign of life, too."""
-        if self._beat is None:
-            return self._kept
-        return {**(self._kept or {}), HEARTBEAT_KEY: self._beat.encoded(self.attempt)}
+        beat = self.beat
+        if beat is None:
+            return self.kept
+        return {**self._kept, HEARTBEAT_KEY: beat.encoded(self.attempt)}
 
     def keep(self, kept: Mapping[str, bytes]) -> None:
         """Let this stand in the job's metadata."""
-        self._kept = {**(self._kept or {}), **kept}
+        self._kept.update(kept)
 
     def _keep_step(self, kept: Mapping[str, bytes]) -> None:
         """A step that gets on is a sign of life, too."""
@@ -207,7 +219,8 @@ class JobContext:
 
     def hear(self, beat: Beat | None, *, at: float) -> None:
         """Take over a sign of life that the job gave in another process."""
-        self._beat = beat if beat is not None else self._beat
+        if beat is not None:
+            self._progress, self._note, self._data = beat
         self.heartbeat_at = at
 
     def cancel(self, reason: CancelReason) -> None:
@@ -216,5 +229,9 @@ class JobContext:
             self._reason = reason
 
     def limit(self, *, deadline: float | None, soft_deadline: float | None) -> None:
-        """Say until when the job may run, by the monotonic clock; for one that had to wait for a process."""
+        """Say until when the job may run, by the monotonic clock; for one that has to wait for a process."""
         self._deadline, self._soft_deadline = deadline, soft_deadline
+
+    def restart(self) -> None:
+        """The job begins now; what it has waited for is no time of its own, and no silence."""
+        self.began_at = self.heartbeat_at = time.monotonic()

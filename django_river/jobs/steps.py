@@ -71,6 +71,7 @@ class Steps:
 
         last, cursors = metadata.get(STEP_KEY), metadata.get(CURSOR_KEY)
         self.cursors: dict[str, Any] = dict(cursors) if isinstance(cursors, Mapping) else {}
+        self._encoded = {name: msgspec.json.encode(cursor) for name, cursor in self.cursors.items()}
         # All steps are skipped up to the one that was done last.
         self._last_done = last if isinstance(last, str) and last else None
         self._is_skipping = self._last_done is not None
@@ -89,22 +90,32 @@ class Steps:
         return Step(self, name, is_done=is_done)
 
     def save(self, name: str, cursor: Any) -> None:
-        """Keep a cursor."""
-        encode_json(cursor, what=f"cursor of step {name!r}", limit=self.limit)
-        self.cursors[name] = cursor
-        self.keep({CURSOR_KEY: msgspec.json.encode(self.cursors)})
+        """Keep a cursor, as the next attempt will find it: the value may change afterwards."""
+        self._encoded[name] = encode_json(cursor, what=f"cursor of step {name!r}", limit=self.limit)
+        self.cursors[name] = msgspec.json.decode(self._encoded[name])
+        self.keep({CURSOR_KEY: self._all()})
 
     def done(self, name: str) -> None:
         """Keep that a step is done: its cursor is of no more use."""
         kept = {STEP_KEY: msgspec.json.encode(name)}
-        if self.cursors.pop(name, None) is not None:
-            kept[CURSOR_KEY] = msgspec.json.encode(self.cursors or None)
+        if self._encoded.pop(name, None) is not None:
+            del self.cursors[name]
+            kept[CURSOR_KEY] = self._all()
         self.keep(kept)
 
-    def check(self) -> None:
-        """Raise :class:`StepError` if all was skipped: the step that was done last has another name now."""
+    def finish(self) -> None:
+        """The job has succeeded, so its steps are forgotten: who runs it once more wants all of it.
+
+        Raises :class:`StepError` if all was skipped: the step that was done last has another name now.
+        """
         if self._is_skipping:
             raise StepError(
                 f"step {self._last_done!r}, the last one that was done, is no step of this job any more: "
                 f"nothing was run"
             )
+        self.keep({STEP_KEY: b"null", CURSOR_KEY: b"null"})
+
+    def _all(self) -> bytes:
+        """The cursors of all steps that were begun, as JSON."""
+        raw = {name: msgspec.Raw(cursor) for name, cursor in self._encoded.items()}
+        return msgspec.json.encode(raw or None)

@@ -25,7 +25,7 @@ from django_river.signals import job_started
 from django_river.work import connections, interrupts, outcomes
 from django_river.work.attempts import Attempt
 from django_river.work.batches import BatchCall, BatchExecutor, TellStored
-from django_river.work.isolation import Deadlines, Isolation
+from django_river.work.isolation import NO_DEADLINES, Deadlines, Isolation
 from django_river.work.outcomes import Outcome
 from django_river.work.promises import Promises
 
@@ -97,7 +97,7 @@ class Executor:
             # A copy: what a job sets in context variables (language, time zone) must not meet the next one.
             contextvars.copy_context().run(definition.arguments.call, definition.function, values, context)
             if context.steps is not None:
-                context.steps.check()
+                context.steps.finish()
         except BaseException as error:
             self.end_if_forked()
             return self.settle(attempt, self.raised(error, attempt, definition, context))
@@ -119,7 +119,7 @@ class Executor:
         try:
             await definition.arguments.call(definition.function, values, context)
             if context.steps is not None:
-                context.steps.check()
+                context.steps.finish()
         except BaseException as error:
             was_ours = self.settle(attempt, self.raised(error, attempt, definition, context))
             await self.tidy_after(error)
@@ -143,12 +143,13 @@ class Executor:
         of_queue = attempt.producer.config.timeout
         return self.config.job_timeout if of_queue is None else of_queue
 
-    def late(self, definition: Definition[..., Any], attempt: Attempt, context: JobContext) -> JobTimeout:
+    def late(self, definition: Definition[..., Any], context: JobContext) -> JobTimeout:
         """What an attempt has failed with that was stopped because its time was up."""
         if context.cancel_reason is CancelReason.SOFT_TIMEOUT:
             soft = seconds(definition.options.soft_timeout or 0)
             return JobTimeout(f"came to an end at its soft timeout of {soft:g} s")
-        return JobTimeout(f"took longer than its timeout of {self.timeout(definition, attempt):g} s")
+        # As it was when the attempt began: its queue may say something else by now.
+        return JobTimeout(f"took longer than its timeout of {context.timeout or 0:g} s")
 
     def announce(self, attempt: Attempt) -> None:
         """Tell whom it concerns that an attempt begins."""
@@ -160,14 +161,16 @@ class Executor:
         """Until when an attempt that begins now may run, and until when it should have come to an end."""
         timeout, soft = self.timeout(definition, attempt), definition.options.soft_timeout
         if timeout is None and soft is None:
-            return None, None
+            return NO_DEADLINES
         now = time.monotonic()
-        return (None if timeout is None else now + timeout), (None if soft is None else now + seconds(soft))
+        return Deadlines(
+            None if timeout is None else now + timeout, None if soft is None else now + seconds(soft), timeout
+        )
 
     def begin(self, attempt: Attempt, deadlines: Deadlines) -> JobContext:
         """Let an attempt begin: what its job is to know, and until when it may run."""
         job = attempt.job
-        attempt.deadline, soft_deadline = deadlines
+        attempt.deadline, soft_deadline, timeout = deadlines
         attempt.context = JobContext(
             id=job.id,
             kind=job.kind,
@@ -177,6 +180,7 @@ class Executor:
             metadata=job.metadata,
             deadline=attempt.deadline,
             soft_deadline=soft_deadline,
+            timeout=timeout,
             max_output_bytes=self.config.max_args_bytes,
         )
         return attempt.context
@@ -186,7 +190,7 @@ class Executor:
     ) -> Outcome:
         """What an exception makes of an attempt; a job that was stopped may have been too slow."""
         if isinstance(error, asyncio.CancelledError | JobInterrupted) and context.cancel_reason in _TIMED_OUT:
-            late = self.late(definition, attempt, context)
+            late = self.late(definition, context)
             late.__cause__ = error
             self.on_timeout(attempt)
             return outcomes.failed(late, attempt.job, definition, trace=outcomes.trace_of(error))
@@ -235,16 +239,18 @@ class Executor:
         outcome: Outcome | None = outcomes.SUCCESS
         try:
             if definition.is_isolated and self.isolation is not None:
-                context.limit(deadline=None, soft_deadline=None)
                 outcome = self.isolation.run(
-                    attempt, definition, partial(self.deadlines, definition, attempt)
+                    attempt,
+                    definition,
+                    partial(self.deadlines, definition, attempt),
+                    on_timeout=self.on_timeout,
                 )
             elif definition.options.interrupt:
                 interrupts.call(attempt, partial(contextvars.copy_context().run, job))
             else:
                 contextvars.copy_context().run(job)
             if context.steps is not None:
-                context.steps.check()
+                context.steps.finish()
         except BaseException as error:
             outcome = self.raised(error, attempt, definition, context)
         self.end_if_forked()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -37,8 +39,17 @@ LOOK_SECONDS = 1.0
 #: A process that has had nothing to do for so many seconds is ended.
 IDLE_SECONDS = 60.0
 
-#: By the monotonic clock: until when an attempt may run, and until when it should have come to an end.
-Deadlines = tuple[float | None, float | None]
+
+class Deadlines(NamedTuple):
+    """By the monotonic clock: until when an attempt may run, and until when it should have come to an end."""
+
+    hard: float | None = None
+    soft: float | None = None
+    #: Seconds that the hard one was away when it began.
+    timeout: float | None = None
+
+
+NO_DEADLINES = Deadlines()
 
 
 class Child:
@@ -56,6 +67,8 @@ class Child:
                 [*command, str(memory)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), leash),
+                # A group of its own: what the job starts ends with it.
+                process_group=0,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
         except BaseException:
@@ -67,10 +80,17 @@ class Child:
             os.close(leash)
         self.line = Line(ours)
 
+    def shoot(self) -> None:
+        """Let it die, and what its jobs have started; from any thread, before :meth:`kill` has returned."""
+        # Not reaped yet, so the number is nobody else's. A group of the dead only is gone, or not ours (macOS).
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
     def kill(self) -> int:
         """End it, whatever it does; how it has ended. Safe twice."""
         if self._leash >= 0:
-            self.process.kill()
+            self.shoot()
             leash, self._leash = self._leash, -1
             os.close(leash)
             self.process.wait()
@@ -94,13 +114,21 @@ class Isolation:
         self._stopping = False
 
     def run(
-        self, attempt: Attempt, definition: Definition[..., Any], deadlines: Callable[[], Deadlines]
+        self,
+        attempt: Attempt,
+        definition: Definition[..., Any],
+        deadlines: Callable[[], Deadlines],
+        *,
+        on_timeout: Callable[[Attempt], None],
     ) -> Outcome | None:
         """Run an attempt in a process; ``None`` if somebody else has settled it meanwhile.
 
-        Raises :class:`JobInterrupted` if it had to be killed.
+        ``on_timeout`` is told of one that has ended by itself because its time was up. Raises :class:`JobInterrupted` if
+        it had to be killed.
         """
-        attempt.deadline, attempt.is_elsewhere = None, True
+        assert attempt.context is not None
+        attempt.context.limit(deadline=None, soft_deadline=None)
+        attempt.deadline, attempt.is_elsewhere, attempt.is_waiting = None, True, True
         try:
             child = self._take(attempt, definition.kind)
         except (OSError, EOFError, TimeoutError) as error:
@@ -111,7 +139,7 @@ class Isolation:
         is_fit = False
         try:
             attempt.stopper = lambda reason: child.line.alarm()
-            escort = Escort(child, attempt, definition)
+            escort = Escort(child, attempt, definition, on_timeout=on_timeout)
             outcome = escort.run(deadlines)
             is_fit = escort.is_child_fit
         finally:
@@ -134,7 +162,7 @@ class Isolation:
             idle, self._idle = self._idle, []
             for child in self._busy:
                 # Its thread hears of that, and does the rest.
-                child.process.kill()
+                child.shoot()
             self._changed.notify_all()
         for child in idle:
             child.kill()
@@ -201,10 +229,18 @@ class Isolation:
 class Escort:
     """Sees one attempt through its process."""
 
-    def __init__(self, child: Child, attempt: Attempt, definition: Definition[..., Any]) -> None:
+    def __init__(
+        self,
+        child: Child,
+        attempt: Attempt,
+        definition: Definition[..., Any],
+        *,
+        on_timeout: Callable[[Attempt], None],
+    ) -> None:
         self.child = child
         self.attempt = attempt
         self.definition = definition
+        self.on_timeout = on_timeout
 
         assert attempt.context is not None
         self.context = attempt.context
@@ -216,10 +252,7 @@ class Escort:
     def run(self, deadlines: Callable[[], Deadlines]) -> Outcome | None:
         """Tell the process what to run, and wait for what becomes of it."""
         try:
-            self.child.line.say(Run.of(self.attempt.job))
-            deadline, soft_deadline = deadlines()
-            self.attempt.deadline = deadline
-            self.context.limit(deadline=deadline, soft_deadline=soft_deadline)
+            deadline = self._begin(deadlines())
             while True:
                 if self.attempt.is_settled:
                     return None
@@ -231,6 +264,15 @@ class Escort:
                         message.tell(self.context)
         except (EOFError, OSError, msgspec.MsgspecError):
             return self._died()
+
+    def _begin(self, deadlines: Deadlines) -> float | None:
+        """Its time begins now, not when it began to wait for a process; until when it may run."""
+        self.context.limit(deadline=deadlines.hard, soft_deadline=deadlines.soft)
+        self.context.timeout = deadlines.timeout
+        self.context.restart()
+        self.attempt.deadline, self.attempt.is_waiting = deadlines.hard, False
+        self.child.line.say(Run.of(self.attempt.job, timeout=deadlines.timeout))
+        return deadlines.hard
 
     def _look(self) -> None:
         """Do about the job what is to be done now: nothing, tell it to stop, or end it."""
@@ -251,6 +293,8 @@ class Escort:
 
     def _ended(self, message: Ended) -> Outcome:
         message.news.tell(self.context)
+        if message.is_late:
+            self.on_timeout(self.attempt)
         # Memory that ran out may have left anything behind.
         self.is_child_fit = not (message.outcome.error or "").startswith("MemoryError")
         return message.outcome

@@ -23,6 +23,8 @@ class Run(msgspec.Struct, tag=True):
     """To the process: run this job."""
 
     job: dict[str, Any]
+    #: Seconds it may take.
+    timeout: float | None = None
 
     @property
     def claimed(self) -> ClaimedJob:
@@ -30,9 +32,9 @@ class Run(msgspec.Struct, tag=True):
         return ClaimedJob(**self.job)
 
     @classmethod
-    def of(cls, job: ClaimedJob) -> Run:
+    def of(cls, job: ClaimedJob, *, timeout: float | None) -> Run:
         """Say what to run."""
-        return cls(job._asdict() | {"args": _text(job.args), "metadata": _text(job.metadata)})
+        return cls(job._asdict() | {"args": _text(job.args), "metadata": _text(job.metadata)}, timeout)
 
 
 class Stop(msgspec.Struct, tag=True):
@@ -51,18 +53,20 @@ class News(msgspec.Struct, tag=True):
     beat: Beat | None = None
     #: JSON by key.
     kept: dict[str, msgspec.Raw] = {}
-    #: Seconds since its last sign of life.
-    age: float = 0.0
+    #: Seconds since its last sign of life; ``None`` if it has given none.
+    age: float | None = None
 
     @classmethod
     def of(cls, context: JobContext) -> News:
         """All there is to say."""
         kept = {key: msgspec.Raw(value) for key, value in (context.kept or {}).items()}
-        return cls(context.beat, kept, time.monotonic() - context.heartbeat_at)
+        has_beaten = context.heartbeat_at != context.began_at
+        return cls(context.beat, kept, time.monotonic() - context.heartbeat_at if has_beaten else None)
 
     def tell(self, context: JobContext) -> None:
         """Let another context say the same."""
-        context.hear(self.beat, at=time.monotonic() - self.age)
+        if self.age is not None:
+            context.hear(self.beat, at=time.monotonic() - self.age)
         if self.kept:
             context.keep({key: bytes(value) for key, value in self.kept.items()})
 
@@ -72,6 +76,8 @@ class Ended(msgspec.Struct, tag=True):
 
     outcome: Outcome
     news: News
+    #: Whether it was stopped because its time was up.
+    is_late: bool = False
 
 
 Message = Run | Stop | Ready | News | Ended

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +56,14 @@ class Outcome:
             metadata=msgspec.json.encode(merged) if merged else None,
             give_attempt_back=self.give_attempt_back,
         )
+
+    @property
+    def storable(self) -> Outcome:
+        """The same, with texts that can be stored and sent."""
+        if self.error is None:
+            return self
+        error, trace = storable(self.error, MAX_ERROR), storable(self.trace, MAX_TRACE)
+        return replace(self, error=error, trace=trace)
 
     def _error_entry(self, job: ClaimedJob) -> bytes:
         return msgspec.json.encode(

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from django.utils.safestring import mark_safe
 
 from django_river import JobContext, JobInterrupted
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError
@@ -28,6 +29,14 @@ def test_knows_the_job():
 @pytest.mark.parametrize(("metadata", "count"), [(b"{}", 0), (b'{"snoozes":3}', 3), (b'{"snoozes":"x"}', 0)])
 def test_knows_how_often_it_snoozed(metadata, count):
     assert context(metadata=metadata).snoozes == count
+
+
+@pytest.mark.parametrize("metadata", [b"[]", b"5", b"null"])
+def test_bears_metadata_that_is_no_object(metadata):
+    job = context(metadata=metadata)
+
+    assert (job.metadata, job.snoozes, job.planned_at) == ({}, 0, None)
+    assert not job.step("load").is_done
 
 
 class TestCancel:
@@ -128,6 +137,33 @@ class TestHeartbeat:
 
         assert job.beat.note.startswith("a\\x00b \\ud800ccc")
         assert len(job.beat.note) == MAX_NOTE
+
+    def test_takes_texts_and_numbers_of_other_classes(self):
+        class Share(float):
+            pass
+
+        job = context()
+        job.heartbeat(Share(0.5), mark_safe("half"), {"page": mark_safe("1")})
+
+        assert job.remains == {
+            HEARTBEAT_KEY: b'{"attempt":1,"progress":0.5,"note":"half","data":{"page":"1"}}'
+        }
+
+    def test_of_one_thread_does_not_undo_that_of_another(self):
+        class Slow(float):
+            def __ge__(self, other):
+                job.heartbeat(note="from another thread")
+                return float(self) >= other
+
+        job = context()
+        job.heartbeat(Slow(0.5))
+
+        assert job.beat == (0.5, "from another thread", None)
+
+    @pytest.mark.parametrize("data", [[1], "text", 5])
+    def test_refuses_data_that_is_no_object(self, data):
+        with pytest.raises(TypeError, match=r"^data must be a dict, got "):
+            context().heartbeat(data=data)
 
     def test_refuses_too_much(self):
         with pytest.raises(

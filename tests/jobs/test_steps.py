@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from django.utils.safestring import mark_safe
 
 from django_river import JobContext, StepError
 
@@ -34,7 +35,16 @@ def test_all_run_the_first_time():
 
     assert work(context, "load", "check", "store") == ["load", "check", "store"]
     assert left(context) == {"river:resumable_step": "store"}
-    context.steps.check()
+
+
+def test_a_job_that_has_succeeded_forgets_them():
+    """Who runs it once more by hand wants all of it."""
+    context = attempt()
+    work(context, "load", "store")
+    context.steps.finish()
+
+    assert left(context) == {"river:resumable_step": None, "river:resumable_cursor": None}
+    assert work(attempt(left(context)), "load", "store") == ["load", "store"]
 
 
 def test_the_next_attempt_begins_with_the_one_that_failed():
@@ -80,6 +90,17 @@ def test_a_cursor_that_json_cannot_hold_is_refused():
         attempt().step("pages").save({1})
 
 
+def test_a_cursor_is_kept_as_it_was_when_it_was_saved():
+    context, pages = attempt(), [1]
+    step = context.step("pages")
+    step.save(pages)
+    pages.append({2})
+    context.step("texts").save(mark_safe("a"))
+
+    assert step.cursor == [1]
+    assert left(context) == {"river:resumable_cursor": {"pages": [1], "texts": "a"}}
+
+
 def test_steps_can_be_told_apart_by_hand():
     step = attempt({"river:resumable_step": "load"}).step("load")
     assert step.is_done
@@ -108,7 +129,7 @@ def test_a_step_that_was_renamed_is_an_error_not_a_job_that_does_nothing():
 
     assert work(context, "load", "store") == []
     with pytest.raises(StepError, match=r"^step 'old', the last one that was done, is no step of this job"):
-        context.steps.check()
+        context.steps.finish()
 
 
 @pytest.mark.parametrize("odd", [{"river:resumable_step": 5}, {"river:resumable_cursor": ["a"]}], ids=str)

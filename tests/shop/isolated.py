@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+import warnings
 from pathlib import Path
 
 from django_river import JobContext, JobInterrupted, NoRetry, job
@@ -79,3 +80,45 @@ def allocate(megabytes: int) -> None:
 def note(context: JobContext) -> None:
     """Use the database."""
     Run.objects.create(job_id=context.id, attempt=context.attempt, what=f"isolated {signal.SIGTERM}")
+
+
+@job(isolation="process", retry=NoRetry(), timeout=1)
+def leave_behind(flag: str, die: bool) -> None:
+    """Start a process that never ends; then die, or never end either."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        other = os.fork()
+    if other and die:
+        Path(flag).write_text(str(other))
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif other:
+        Path(flag).write_text(str(other))
+    while True:
+        time.sleep(60)
+
+
+@job(isolation="process", retry=NoRetry())
+def fail_oddly() -> None:
+    """Fail with a text that cannot be encoded."""
+    raise ValueError("odd: \udcff")
+
+
+@job(isolation="process", retry=NoRetry())
+def limits(context: JobContext) -> None:
+    """Record how long it may take."""
+    context.record_output(context.timeout)
+
+
+@job(isolation="process", retry=NoRetry(), soft_timeout=0.1)
+def stop_softly(context: JobContext) -> None:
+    """Give up at the soft timeout."""
+    while True:
+        context.raise_if_cancelled()
+        time.sleep(0.01)
+
+
+@job(isolation="process", retry=NoRetry())
+def keep_for_itself(context: JobContext, output: int | None = None) -> None:
+    """Record something, or nothing."""
+    if output is not None:
+        context.record_output(output)

@@ -215,7 +215,18 @@ class TestSync:
         attempt = attempt_at(Producer("default", config=QueueConfig(timeout=of_queue)))
 
         assert executor.timeout(executor.registry.get("test"), attempt) == timeout
-        assert executor.timeout_of(attempt) == timeout
+        assert executor.timers(attempt) == ([] if timeout is None else [(timeout, CancelReason.TIMEOUT)])
+        assert executor.deadlines(executor.registry.get("test"), attempt).timeout == timeout
+
+    def test_the_timeout_is_that_of_when_it_began(self, end):
+        """Its queue can be changed while it runs."""
+        attempt = attempt_at(Producer("default", config=QueueConfig(timeout=1e-9)))
+
+        def job(context):
+            attempt.producer.apply(QueueConfig(timeout=None))
+            context.raise_if_cancelled()
+
+        assert end(job, of=attempt).error == "JobTimeout: took longer than its timeout of 1e-09 s"
 
 
 class TestAsync:

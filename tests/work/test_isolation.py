@@ -6,6 +6,7 @@ import dataclasses
 import os
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,9 +17,11 @@ from django_river.jobs.context import CancelReason
 from django_river.jobs.registry import registry
 from django_river.jobs.states import State
 from django_river.long_job_options import IsolationConfig
+from django_river.queue_options import QueueConfig
 from django_river.work import isolation
 from django_river.work.attempts import Attempts
 from django_river.work.outcomes import INTERRUPTED
+from django_river.work.producer import Producer
 from django_river.work.workers import Workers
 from tests.shop import isolated
 from tests.waiting import wait_until
@@ -101,9 +104,10 @@ def output(change):
 def is_alive(pid):
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        # Whoever has inherited it may be slow to bury it.
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    return True
 
 
 class TestRun:
@@ -137,6 +141,22 @@ class TestRun:
         assert error(change) == f"JobProcessDied: its process ended {how} in the middle of the job"
         assert end(isolated.where, workers).state is State.COMPLETED
 
+    def test_survives_that_and_what_it_has_left_behind(self, end, flag):
+        """What it has forked must not keep the line open, nor live on."""
+        change = end(isolated.leave_behind, flag=str(flag), die=True)
+
+        assert error(change) == "JobProcessDied: its process ended by signal 9 in the middle of the job"
+        wait_until(lambda: not is_alive(int(flag.read_text())))
+
+    def test_says_what_was_raised_though_it_cannot_be_encoded(self, end):
+        assert error(end(isolated.fail_oddly)) == "ValueError: odd: \\udcff"
+
+    def test_says_nothing_of_the_job_before(self, build, end):
+        workers = build()
+        assert output(end(isolated.keep_for_itself, workers, output=1)) == 1
+
+        assert end(isolated.keep_for_itself, workers).metadata is None
+
     def test_says_that_no_process_can_be_started(self, end, monkeypatch):
         monkeypatch.setattr(isolation.sys, "executable", "/nowhere/python")
 
@@ -155,6 +175,27 @@ class TestLimits:
         assert ended(results, waiting).state is State.COMPLETED
         # The one that was idle has made room for another kind.
         assert end(isolated.where_async, workers).state is State.COMPLETED
+
+    def test_waiting_for_a_process_is_no_time_of_the_jobs_own(self, build, begin, results, flag):
+        workers = build(processes=1)
+        busy = begin(isolated.wait_async, workers, flag=str(flag))
+        wait_until(flag.exists, 30)
+        assert not busy.is_waiting
+        waiting = begin(isolated.where, workers)
+        began_at = wait_until(lambda: waiting.is_waiting and waiting.context.began_at)
+        busy.cancel(CancelReason.CANCEL)
+
+        assert ended(results, waiting).state is State.COMPLETED
+        assert not waiting.is_waiting
+        assert waiting.context.began_at > began_at
+
+    @pytest.mark.parametrize("timeout", [None, 7.0])
+    def test_are_known_to_the_job_whoever_has_set_them(self, build, results, timeout):
+        producer = Producer("default", config=QueueConfig(timeout=timeout))
+        attempt = attempt_at(producer, kind=isolated.limits.kind)
+        run(build(), attempt)
+
+        assert output(ended(results, attempt)) == timeout
 
     def test_what_waits_for_a_process_can_be_cancelled(self, build, begin, results, flag):
         workers = build(processes=1)
@@ -220,6 +261,20 @@ class TestStop:
         change = end(isolated.tidy_up, flag=str(flag))
 
         assert (change.state, output(change)) == (State.COMPLETED, "soft_timeout")
+
+    def test_a_job_that_stops_at_its_soft_timeout_is_counted(self, build, begin, results):
+        workers, late = build(), []
+        workers.executor.on_timeout = late.append
+        attempt = begin(isolated.stop_softly, workers)
+
+        assert error(ended(results, attempt)) == "JobTimeout: came to an end at its soft timeout of 0.1 s"
+        assert late == [attempt]
+
+    def test_what_the_job_has_started_is_killed_with_it(self, end, flag):
+        change = end(isolated.leave_behind, flag=str(flag), die=False)
+
+        assert error(change) == "JobTimeout: took longer than its timeout of 1 s"
+        wait_until(lambda: not is_alive(int(flag.read_text())))
 
     def test_a_stop_of_the_client_kills_what_was_given_back(self, build, begin, results, flag):
         workers = build()
