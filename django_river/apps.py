@@ -6,6 +6,8 @@ from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
+from django_river.conf import has_task_backend
+
 
 class RiverConfig(AppConfig):
     """``django_river`` in ``INSTALLED_APPS``."""
@@ -19,3 +21,5 @@ class RiverConfig(AppConfig):
         from django_river import checks  # noqa: F401, PLC0415  (registers itself; needs the apps loaded)
 
         autodiscover_modules("jobs")
+        if has_task_backend():
+            autodiscover_modules("tasks")

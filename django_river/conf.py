@@ -47,6 +47,7 @@ from django_river.queue_options import (
 )
 
 SETTING = "DJANGO_RIVER"
+TASK_BACKEND = "django_river.tasks.RiverBackend"
 #: Where a build may say which release it is, for projects whose settings do not.
 RELEASE_VARIABLE = "DJANGO_RIVER_RELEASE"
 REFUSE, FOLLOW = "refuse", "follow"
@@ -317,6 +318,12 @@ _SECONDS = _RETENTIONS | {
 def raw_settings() -> object:
     """``DJANGO_RIVER`` as the project has it."""
     return getattr(settings, SETTING, {})
+
+
+def has_task_backend() -> bool:
+    """Whether ``TASKS``, a setting of Django 6.0 and newer, names our backend."""
+    backends: Mapping[str, Mapping[str, Any]] = getattr(settings, "TASKS", {})
+    return any(backend.get("BACKEND") == TASK_BACKEND for backend in backends.values())
 
 
 def problems(raw: object) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import django
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
@@ -79,3 +80,5 @@ DJANGO_RIVER: dict[str, object] = {
     # What a test wants of the processes that it starts.
     **json.loads(os.environ.get("RIVER_TEST_SETTINGS", "{}")),
 }
+if django.VERSION >= (6, 0):
+    TASKS = {"default": {"BACKEND": "django_river.tasks.RiverBackend"}}
