@@ -13,6 +13,9 @@ from django.db.backends.signals import connection_created
 
 logger = logging.getLogger(__name__)
 
+#: libpq's ``PQTRANS_ACTIVE``.
+ACTIVE = 1
+
 
 class _Opened(threading.local):
     """What this thread has opened. Most jobs of some queues never use the database: they are not to pay for it."""
@@ -67,7 +70,7 @@ def _clean(connection: BaseDatabaseWrapper) -> None:
         _leave_transaction(connection)
     elif connection.connection is None:
         return
-    elif _is_hung_up(connection):
+    elif _is_hung_up(connection) or _is_busy(connection):
         connection.close()
     else:
         if connection.settings_dict["CONN_MAX_AGE"] == 0 and not _is_pooled(connection):
@@ -106,6 +109,11 @@ def _is_hung_up(connection: BaseDatabaseWrapper) -> bool:
     poller = select.poll()
     poller.register(connection.connection, select.POLLIN)
     return bool(poller.poll(0))
+
+
+def _is_busy(connection: BaseDatabaseWrapper) -> bool:
+    """Whether it waits for an answer still: a job was interrupted in the middle of a statement."""
+    return connection.vendor == "postgresql" and connection.connection.info.transaction_status == ACTIVE
 
 
 def _is_pooled(connection: BaseDatabaseWrapper) -> bool:

@@ -135,6 +135,13 @@ class TestBetweenJobs:
         assert in_thread(Order.objects.count) == 0
 
     @pytest.mark.postgres
+    @pytest.mark.postgres
+    def test_one_that_waits_for_an_answer_is_replaced_before_the_next_job(self, in_thread):
+        """Its job was interrupted in the middle of a statement."""
+        in_thread(use).pgconn.send_query(b"SELECT pg_sleep(5)")
+
+        assert not isinstance(in_thread(use), Exception)
+
     def test_one_that_breaks_during_a_job_is_replaced(self, in_thread):
         def break_off():
             with connection.cursor() as cursor:
