@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from django_river import operations
@@ -34,10 +35,17 @@ class TestBeat:
         assert after.metadata["a"] == 1
         assert after.progress == 0.5
 
-    def test_of_many_jobs_is_one_statement(self, store):
-        jobs = [run(store) for _ in range(5)]
+    def test_of_many_jobs_is_one_statement(self, store, monkeypatch):
+        jobs, statements, execute = [run(store) for _ in range(5)], [], store._run
 
+        def counted(name, **parameters):
+            statements.append(name)
+            return execute(name, **parameters)
+
+        monkeypatch.setattr(store, "_run", counted)
         stored = store.job_beat_many(ME, [beat(job, progress=0.1 * n) for n, job in enumerate(jobs)])
+        # SQLite merges them one by one, in one transaction.
+        assert len(statements) == (1 if connection.vendor == "postgresql" else 2 * len(jobs))
         assert sorted(stored) == [job.id for job in jobs]
         assert [row(job).progress for job in jobs] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
 

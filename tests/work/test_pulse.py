@@ -33,8 +33,10 @@ class Store:
     def __init__(self):
         self.beats = []
         self.refused = set()
+        self.calls = 0
 
     def job_beat_many(self, client_id, beats):
+        self.calls += 1
         self.beats += beats
         return [beat.id for beat in beats if beat.id not in self.refused]
 
@@ -275,6 +277,19 @@ class TestStore:
         first, second = fake.beats
         assert (first.said, first.kept) == (b'{"attempt":1,"progress":0.5}', b"{}")
         assert second.kept == b'{"river:resumable_step":"load"}'
+
+    def test_writes_those_of_all_jobs_in_one_call(self, feel, fake):
+        pulse = feel(silent=10)
+        for _ in range(20):
+            attempt = attempt_at()
+            attempt.context = JobContext(id=attempt.job.id)
+            attempt.context.began_at = attempt.context.heartbeat_at - 10
+            pulse.attempts.add([attempt])
+        for attempt in pulse.attempts.all():
+            attempt.context.heartbeat(0.5)
+        pulse.store()
+
+        assert (fake.calls, len(fake.beats)) == (1, 21)
 
     def test_tries_again_what_was_not_stored(self, feel, fake):
         pulse = feel(silent=10)
