@@ -165,6 +165,11 @@ class TestHeartbeat:
         with pytest.raises(TypeError, match=r"^data must be a dict, got "):
             context().heartbeat(data=data)
 
+    @pytest.mark.parametrize("text", ["\x00", "\ud800"], ids=ascii)
+    def test_refuses_data_that_no_database_can_hold(self, text):
+        with pytest.raises(ArgumentValueError, match=r"^data: text must not contain "):
+            context().heartbeat(data={"page": text})
+
     def test_refuses_too_much(self):
         with pytest.raises(
             ArgumentValueError, match=r"^data: \d+ bytes of JSON, more than the limit of 10000$"
