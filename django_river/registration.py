@@ -225,7 +225,7 @@ class Registration:
                 *([f"    and {len(holders) - CLIENTS_NAMED} more"] if len(holders) > CLIENTS_NAMED else []),
                 "",
                 f"  {_advice(verdict, self.release, rival.release)}",
-                f"  Clients that were killed count for CLIENT_TIMEOUT ({self.client_timeout.total_seconds():g} s) more.",
+                f"  Clients that were killed count until a leader has seen it: for seconds, or CLIENT_TIMEOUT ({self.client_timeout.total_seconds():g} s) if there is none.",
             ]
         )
 

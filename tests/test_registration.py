@@ -182,7 +182,7 @@ class TestEnter:
             holder,
             "",
             "  Both are the same release: deploy the same code everywhere, or declare a higher RELEASE to take over.",
-            "  Clients that were killed count for CLIENT_TIMEOUT (60 s) more.",
+            "  Clients that were killed count until a leader has seen it: for seconds, or CLIENT_TIMEOUT (60 s) if there is none.",
         ]
 
     def test_writes_nothing_when_it_refuses(self, enter):
@@ -238,6 +238,13 @@ class TestEnter:
     def test_accepts_anything_when_nobody_lives(self, enter):
         first = enter(declare("a"), release="2")
         leave(first)
+        second = enter(declare("b"), release="1")
+
+        assert enforced().hash == second.registry.hash
+
+    def test_does_not_count_who_is_taken_for_lost(self, enter):
+        enter(declare("a"), release="2")
+        Client.objects.update(lost_at=timezone.now(), lost_why="client_lost")
         second = enter(declare("b"), release="1")
 
         assert enforced().hash == second.registry.hash

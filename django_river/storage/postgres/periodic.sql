@@ -6,7 +6,7 @@ SELECT clock_timestamp();
 -- name: client_list_live
 SELECT id, host, pid, started_at, extract(epoch FROM now() - heartbeat_at)::float8, release, registry_hash
 FROM django_river_client
-WHERE heartbeat_at > now() - %(client_timeout)s::interval AND registry_hash <> ''
+WHERE heartbeat_at > now() - %(client_timeout)s::interval AND lost_at IS NULL AND registry_hash <> ''
 ORDER BY started_at, id;
 
 -- name: registry_lock

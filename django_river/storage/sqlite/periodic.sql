@@ -4,7 +4,7 @@
 -- name: client_list_live
 SELECT id, host, pid, started_at, heartbeat_at, release, registry_hash
 FROM django_river_client
-WHERE heartbeat_at > :alive_after AND registry_hash <> ''
+WHERE heartbeat_at > :alive_after AND lost_at IS NULL AND registry_hash <> ''
 ORDER BY started_at, id;
 
 -- name: registry_in_force
