@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,9 @@ from django_river.storage.base import ClaimedJob
 
 if TYPE_CHECKING:
     from django_river.work.producer import Producer
+
+
+logger = logging.getLogger(__name__)
 
 
 class Attempt:
@@ -98,8 +102,12 @@ class Attempts:
         self._empty = threading.Condition()
 
     def add(self, attempts: Iterable[Attempt]) -> None:
-        """Answer for these from now on."""
-        self._attempts.update({attempt.job.id: attempt for attempt in attempts})
+        """Answer for these from now on. An older attempt at one of these jobs has been taken from us: it is told to stop."""
+        new = {attempt.job.id: attempt for attempt in attempts}
+        if not self._attempts.keys().isdisjoint(new):
+            for job_id in self._attempts.keys() & new:
+                _tell_lost(self._attempts[job_id])
+        self._attempts.update(new)
 
     def discard(self, attempts: Iterable[Attempt]) -> None:
         """These are stored. A newer attempt of the same job stays."""
@@ -133,3 +141,15 @@ class Attempts:
         """Wait until nothing is left to answer for; whether that is so."""
         with self._empty:
             return self._empty.wait_for(lambda: not self._attempts, timeout)
+
+
+def _tell_lost(attempt: Attempt) -> None:
+    """We were taken for lost, and have claimed the job again before we found out."""
+    if attempt.is_settled:
+        return
+    job = attempt.job
+    logger.warning(
+        "job %d (%s) was taken from us and is claimed again: attempt %d is asked to stop",
+        job.id, job.kind, job.attempt,
+    )  # fmt: skip
+    attempt.cancel(CancelReason.LOST)

@@ -127,6 +127,25 @@ class TestAttempts:
 
         assert attempts.all() == [new]
 
+    def test_tell_an_older_attempt_at_the_same_job_to_stop(self, attempts, caplog):
+        """We were taken for lost, and have claimed the job anew before we knew."""
+        old, other = attempt_at(), attempt_at()
+        new = attempt_at(id=old.job.id, attempt=2)
+        attempts.add([old, other])
+        attempts.add([new])
+
+        assert [each.cancel_reason for each in (old, other, new)] == [CancelReason.LOST, None, None]
+        assert "attempt 1 is asked to stop" in caplog.text
+
+    def test_say_nothing_of_an_older_attempt_that_is_settled(self, attempts, caplog):
+        old = attempt_at()
+        old.take()
+        attempts.add([old])
+        attempts.add([attempt_at(id=old.job.id, attempt=2)])
+
+        assert old.cancel_reason is None
+        assert caplog.text == ""
+
     def test_have_started_when_they_have_a_context_and_are_not_settled(self, attempts):
         waiting, running, over = attempt_at(), attempt_at(), attempt_at()
         running.context = over.context = JobContext(id=1)
