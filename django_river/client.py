@@ -180,6 +180,7 @@ class Client:
             queue_set=engine.queue_set,
             present=self.candidate.present,
             troubles=self._troubles,
+            on_away=self.judges.shake,
             on_return=self.long_jobs.hear_loss,
         )
         self._take_on_duties()
@@ -362,7 +363,7 @@ class Client:
         self.keeper.hurry("registration")
 
     def _session_lost(self) -> None:
-        self.judges.hear_loss()
+        self.judges.shake()
         # Before others see that our session is gone, they are to know that we have none.
         self.keeper.hurry("heartbeat")
         self.candidate.suspect()
@@ -372,6 +373,7 @@ class Client:
         self.keeper.stop(STATEMENT_TIMEOUT)
         try:
             self.candidate.stop(STATEMENT_TIMEOUT)
+            self.long_jobs.flush()
             # With results that could not be stored, others are to see that we are gone: they rescue the jobs at once.
             if not len(self.engine.attempts):
                 self.keeper.storage.client_delete(self.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -16,6 +17,9 @@ from django_river.storage.base import ClientInfo, Storage
 from django_river.work.queue_set import QueueSet
 
 logger = logging.getLogger(__name__)
+
+#: A heartbeat that is so many seconds late says that we have been away, or the database has.
+LATE_SECONDS = 5.0
 
 
 class Presence:
@@ -31,16 +35,22 @@ class Presence:
         queue_set: QueueSet,
         present: Callable[[ClientInfo], ClientInfo],
         troubles: Callable[[], Mapping[str, str]],
+        on_away: Callable[[], None],
         on_return: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage = storage
         self.queue_set = queue_set
         #: Adds what is known of our candidacy.
         self.present = present
         self.troubles = troubles
+        #: Called when we have been away, and so perhaps others.
+        self.on_away = on_away
         #: Called when others had taken us for lost.
         self.on_return = on_return
+        self.clock = clock
         self.interval = config.heartbeat_interval
+        self._beat_at: float | None = None
         self._lasting = ClientInfo(
             id=client_id,
             host=socket.gethostname(),
@@ -61,6 +71,9 @@ class Presence:
     def beat(self) -> float:
         """Say that we live; in how many seconds to do so again."""
         why = self.storage.client_beat(self.present(replace(self.info, troubles=dict(self.troubles()))))
+        before, self._beat_at = self._beat_at, self.clock()
+        if before is not None and self._beat_at - before > self.interval + LATE_SECONDS:
+            self.on_away()
         if why:
             self._came_back(why)
         return self.interval

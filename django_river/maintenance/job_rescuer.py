@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 #: How often to look at the clients, in seconds; and at jobs whose age alone counts, unless they count as lost sooner.
 LOOK_SECONDS = 1.0
 INTERVAL = 30.0
+#: For so long after a loss every look rescues: a claim of the lost client may still have been under way in the server, or
+#: somebody may have had one of its rows locked. The time limit of a statement, and a margin.
+LATE_SECONDS = 15.0
 
 #: Counts a fault: the job's kind, what it was, and a text for the log with its arguments.
 OnFault = Callable[..., None]
@@ -54,32 +57,36 @@ class JobRescuer(Chore):
         self.interval = min(INTERVAL, rescue_after / 2)
         self.look = min(LOOK_SECONDS, client_timeout / 4)
 
-        # A former leader may have left some of its work undone: we begin with a rescue.
+        # When to rescue without a reason, and until when there is one. A former leader may have left some of its work
+        # undone: we begin with a rescue.
         self._rescue_at = 0.0
+        self._loss_until = 0.0
 
     def run_once(self) -> float:
         """Look at the clients, and rescue a batch if there is a reason to."""
         try:
-            verdicts = self.judge.see(self.upkeep.client_watch())
-            losses = [verdict for verdict in verdicts if self._lose(verdict)]
-            if losses or time.monotonic() >= self._rescue_at:
+            for verdict in self.judge.see(self.upkeep.client_watch()):
+                self._lose(verdict)
+            now = time.monotonic()
+            if now >= self._rescue_at or now < self._loss_until:
                 return self._rescue()
         except Exception:
             self.judge.shake()
             raise
         return self.look
 
-    def _lose(self, verdict: Verdict) -> bool:
+    def _lose(self, verdict: Verdict) -> None:
         client, why, silent_for = verdict
         if not self.upkeep.client_lose(client, why, silent_for=silent_for):
-            return False
+            return
+        # Before anything else can fail: nobody will judge this client again.
+        self._loss_until = time.monotonic() + LATE_SECONDS
         logger.warning(
             "client %s is taken for lost (%s), last heard of %.1f s ago", client.id, why, client.silent_for,
             extra={"event": why.value, "client_id": client.id},
         )  # fmt: skip
         signal = client_lost if why is Fault.CLIENT_LOST else client_stale
         signal.send_robust(type(self), client_id=client.id, seconds=client.silent_for)
-        return True
 
     def _rescue(self) -> float:
         limit = self.batch.size
@@ -98,6 +105,7 @@ class JobRescuer(Chore):
         if rescued:
             self.on_rescued()
         if len(rescued) >= limit:
+            self._rescue_at = 0.0
             return 0.0
         self._rescue_at = time.monotonic() + self.interval
         return self.look

@@ -63,7 +63,8 @@ class ClientSight(NamedTuple):
     session: int | None
     #: Seconds since its last heartbeat.
     silent_for: float
-    #: Whether it has promised to hold a session, and that is gone.
+    #: Whether it has promised to hold a session on this server, and that is gone. A server that was started anew, or
+    #: has taken the place of another, knows nothing of the sessions before.
     is_session_gone: bool
 
 
@@ -71,8 +72,8 @@ class Sights(NamedTuple):
     """All clients that are not taken for lost, at one moment."""
 
     clients: list[ClientSight]
-    #: Seconds since the server was started; ``None`` where there is none.
-    server_age: float | None
+    #: That moment by the database's clock, as seconds since some fixed one.
+    at: float
 
 
 class RescuedJob(NamedTuple):

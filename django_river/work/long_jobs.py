@@ -59,6 +59,14 @@ class LongJobs:
         self.keeper.add("count faults", self.faults.store)
         self.keeper.add("sample run times", self.run_times.store)
 
+    def flush(self) -> None:
+        """Store what has been counted so far; after the keeper has ended.
+
+        Raises Django's database errors.
+        """
+        self.faults.store()
+        self.run_times.store()
+
     def hear_loss(self) -> None:
         """Some of our jobs may have been taken from us, or others may have asked us to stop some."""
         self.keeper.hurry(SUMMONS)

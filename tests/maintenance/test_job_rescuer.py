@@ -14,7 +14,7 @@ from django_river.maintenance import judge as judge_module
 from django_river.maintenance.batch_size import BatchSize
 from django_river.maintenance.job_rescuer import LOOK_SECONDS, JobRescuer
 from django_river.maintenance.judge import Judge
-from django_river.models import Job
+from django_river.models import Client, Job
 from django_river.signals import client_lost, client_stale, job_rescued
 from django_river.storage.upkeep import Sights
 from tests.factories import ClientFactory, JobFactory
@@ -124,7 +124,7 @@ class Sighted:
             client._replace(is_session_gone=client.id in self.gone)
             for client in self.upkeep.client_watch().clients
         ]
-        return Sights(clients, None)
+        return Sights(clients, time.time())
 
     def client_lose(self, sight, why, *, silent_for):
         return self.upkeep.client_lose(sight, Fault.CLIENT_STALE, silent_for=silent_for)
@@ -175,6 +175,44 @@ def test_a_silent_client_loses_its_young_jobs(build, heard):
     assert job.state == "retryable"
     assert job.errors[-1]["error"] == f"ClientStale: client lost: not heard of for long: {client.pk}"
     assert heard == [("stale", client.pk), ("rescued", job.pk)]
+
+
+def test_what_a_lost_client_leaves_is_rescued_page_by_page_at_once(build):
+    rescuer = build()
+    rescuer.run_once()
+    rescuer.batch = BatchSize(2, least=2, most=2)
+    client = ClientFactory(stale=True)
+    for _ in range(5):
+        running(minutes=0, attempted_by=[client.pk])
+    pauses = [rescuer.run_once() for _ in range(3)]
+
+    assert pauses == [0.0, 0.0, LOOK_SECONDS]
+    assert states() == ["retryable"] * 5
+
+
+def test_a_rescue_that_fails_is_tried_again_though_its_client_is_judged(build, upkeep, monkeypatch):
+    rescuer = build()
+    rescuer.run_once()
+    running(minutes=0, attempted_by=[ClientFactory(stale=True).pk])
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "job_rescue", None)
+        with pytest.raises(TypeError):
+            rescuer.run_once()
+    rescuer.run_once()
+
+    assert states() == ["retryable"]
+
+
+def test_what_a_lost_client_was_still_claiming_is_rescued_soon(build):
+    """The server had its claim under way when it was killed, and comes to an end a little later."""
+    rescuer = build()
+    client = ClientFactory(stale=True)
+    rescuer.run_once()
+    assert Client.objects.get().lost_why == "client_stale"
+    running(minutes=1, attempted_by=[client.pk])
+    rescuer.run_once()
+
+    assert states() == ["retryable"]
 
 
 def test_a_job_that_keeps_killing_its_clients_is_quarantined(build, caplog):

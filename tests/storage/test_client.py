@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from django_river.storage.base import ClientInfo
 from django_river.storage.postgres.listener import PostgresListener
 from tests.factories import ClientFactory
 from tests.storage.steps import ME
-from tests.waiting import wait_until
+from tests.waiting import is_a_lock_waited_for, wait_until
 
 INFO = ClientInfo(id=ME, host="host", pid=7, version="1.2", slots=10, queues=("a", "b"))
 HOUR = timedelta(hours=1)
@@ -133,8 +134,34 @@ class TestLost:
         assert self.lose(upkeep, Fault.CLIENT_LOST)
 
     @pytest.mark.postgres
-    def test_shows_how_old_the_server_is(self, upkeep):
-        assert upkeep.client_watch() == ([], pytest.approx(upkeep.client_watch().server_age, abs=60))
+    def test_is_no_client_whose_session_was_on_another_server(self, upkeep):
+        """Or on this one before it was started anew: who comes first must not take all others for killed."""
+        listener = PostgresListener("default")
+        listener.connect([])
+        ClientFactory(id=ME, stale=True, session=listener.session ^ 1 << 43)
+        listener.close()
+
+        assert not upkeep.client_watch().clients[0].is_session_gone
+        assert not self.lose(upkeep, Fault.CLIENT_LOST)
+
+    @pytest.mark.postgres
+    def test_hears_of_it_though_it_was_just_saying_that_it_lives(self, upkeep, other_store):
+        ClientFactory(id=ME, stale=True)
+        answers = []
+        beat = threading.Thread(target=lambda: answers.append(other_store.client_beat(INFO)))
+        with upkeep.session.atomic():
+            assert self.lose(upkeep)
+            beat.start()
+            wait_until(is_a_lock_waited_for)
+        beat.join(10)
+
+        assert answers == ["client_stale"]
+
+    def test_shows_the_moment_by_the_databases_clock(self, upkeep):
+        first, second = upkeep.client_watch(), upkeep.client_watch()
+
+        assert (first.clients, second.clients) == ([], [])
+        assert 0 < second.at - first.at < 60
 
     def test_is_none_after_the_term(self, upkeep):
         ClientFactory(id=ME, stale=True)

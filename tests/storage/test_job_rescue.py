@@ -249,6 +249,20 @@ class TestLostClient:
 
         assert rescue(upkeep) == []
 
+    def test_keeps_what_it_has_claimed_since(self, upkeep, store):
+        """It was frozen, and goes on a moment before it says so."""
+        ClientFactory(id=ME, lost_at=timezone.now() - timedelta(seconds=5), lost_why="client_stale")
+        run(store)
+
+        assert rescue(upkeep) == []
+
+    def test_loses_that_too_if_it_does_not_come_back(self, upkeep):
+        began = timezone.now() - timedelta(minutes=2)
+        ClientFactory(id=ME, lost_at=began - timedelta(minutes=1), lost_why="client_stale")
+        job = JobFactory(running=True, created_at=began, attempted_at=began, attempted_by=[ME])
+
+        assert [rescued.id for rescued in rescue(upkeep)] == [job.id]
+
     def test_loses_nothing_once_it_is_back(self, upkeep, store):
         run(store)
         ClientFactory(id=ME, lost_at=None, lost_why="")

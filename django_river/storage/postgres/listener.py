@@ -42,15 +42,15 @@ class PostgresListener:
             if is_pooled(connection):
                 self.close()
                 return False
-            row = connection.execute("SELECT current_schema()").fetchone()
-            self._prefix = f"{row[0] if row else 'public'}."
+            schema, mark = _server(connection)
+            self._prefix = f"{schema}."
             # What comes with the answer to a statement.
             connection.add_notify_handler(lambda heard: self._keep(heard.channel, heard.payload))
             self._inbox = []
             for topic in topics:
                 connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._prefix + topic)))
             # A new key each time: a connection that was cut in silence may hold the last one for hours.
-            session = secrets.randbits(63)
+            session = mark << 43 | secrets.randbits(43)
             connection.execute("SELECT pg_advisory_lock(%s)", [session])
             self.session = session
             # Not select(), which refuses what is opened after a thousand other files.
@@ -109,3 +109,13 @@ class PostgresListener:
 
     def _keep(self, channel: str, payload: str) -> None:
         self._inbox.append((channel.removeprefix(self._prefix), payload))
+
+
+def _server(connection: psycopg.Connection[Any]) -> tuple[str, int]:
+    """Where our tables are, and 20 bits by which this start of the server is told from others (see ``client_watch``)."""
+    row = connection.execute(
+        "SELECT coalesce(current_schema(), 'public'),"
+        " (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint & 1048575"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]

@@ -31,18 +31,19 @@ WHERE (%(name)s = '*' OR name = %(name)s) AND paused_at IS NOT NULL
 RETURNING name;
 
 -- name: client_beat
--- Answers why the client had been taken for lost; it is not any more.
+-- Answers why the client had been taken for lost; it is not any more. Whoever is just taking it for lost is waited for:
+-- it must not miss that.
 WITH before AS MATERIALIZED (
-    SELECT lost_why FROM django_river_client WHERE id = %(id)s AND lost_at IS NOT NULL
+    SELECT lost_why FROM django_river_client WHERE id = %(id)s FOR NO KEY UPDATE
 )
 INSERT INTO django_river_client (
     id, host, pid, version, queues, slots, can_lead, objection, preference, labels, session, troubles,
     release, registry_hash, started_at, heartbeat_at
 )
-VALUES (
-    %(id)s, %(host)s, %(pid)s, %(version)s, %(queues)s::jsonb, %(slots)s, %(can_lead)s, %(objection)s, %(preference)s,
-    %(labels)s::jsonb, %(session)s, %(troubles)s::jsonb, %(release)s, %(registry_hash)s, now(), now()
-)
+SELECT %(id)s, %(host)s, %(pid)s, %(version)s, %(queues)s::jsonb, %(slots)s, %(can_lead)s, %(objection)s,
+    %(preference)s, %(labels)s::jsonb, %(session)s, %(troubles)s::jsonb, %(release)s, %(registry_hash)s, now(), now()
+-- Read here, so that it is read before the row is changed.
+FROM (SELECT count(*) FROM before) AS known
 ON CONFLICT (id) DO UPDATE
 SET heartbeat_at = now(), queues = EXCLUDED.queues, slots = EXCLUDED.slots, can_lead = EXCLUDED.can_lead,
     objection = EXCLUDED.objection, preference = EXCLUDED.preference, labels = EXCLUDED.labels,

@@ -42,7 +42,7 @@ class PostgresUpkeep(Upkeep):
 
     def client_watch(self) -> Sights:
         rows = self._run("client_watch")
-        return Sights([ClientSight(*row[:4]) for row in rows if row[0] is not None], rows[0][4])
+        return Sights([ClientSight(*row[:4]) for row in rows if row[0] is not None], at=rows[0][4])
 
     def index_drop(self, name: str) -> None:
         self.session.execute(SQL["index_drop"].format(index=name), {})

@@ -102,11 +102,14 @@ SELECT examined,
 FROM seen;
 
 -- name: client_watch
--- Whether a session is gone is asked by trying to share its lock, for as long as the statement lasts.
+-- Whether a session is gone is asked by trying to share its lock, for as long as the statement lasts. Its key says when
+-- the server was started on which it was taken: of others' sessions this server knows nothing.
 SELECT client.id, client.session, extract(epoch FROM statement_timestamp() - client.heartbeat_at)::float8,
-    coalesce(pg_try_advisory_xact_lock_shared(client.session), false),
-    extract(epoch FROM statement_timestamp() - pg_postmaster_start_time())::float8
-FROM (VALUES (1)) AS always
+    coalesce(client.session >> 43 = server.mark AND pg_try_advisory_xact_lock_shared(client.session), false),
+    extract(epoch FROM statement_timestamp())::float8
+FROM (
+    SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint & 1048575
+) AS server (mark)
 LEFT JOIN django_river_client AS client ON client.lost_at IS NULL
 ORDER BY client.id;
 
@@ -123,7 +126,11 @@ WHERE id = %(id)s
     AND lost_at IS NULL
     AND session IS NOT DISTINCT FROM %(session)s
     AND heartbeat_at < statement_timestamp() - %(silent_for)s::interval
-    AND (%(why)s <> 'client_lost' OR coalesce(pg_try_advisory_xact_lock_shared(session), false))
+    AND (%(why)s <> 'client_lost' OR coalesce(
+        session >> 43 = (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint & 1048575
+            AND pg_try_advisory_xact_lock_shared(session),
+        false
+    ))
 RETURNING id;
 
 -- name: job_old
@@ -216,7 +223,8 @@ FROM django_river_runtime
 ORDER BY id;
 
 -- name: job_rescue
--- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail.
+-- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail. What
+-- a client has claimed since it was taken for lost says that it lives: it is about to come back.
 WITH term AS MATERIALIZED (
     SELECT FROM river_leader
     WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
@@ -232,7 +240,10 @@ WITH term AS MATERIALIZED (
         END AS rescues
     FROM river_job AS job
     LEFT JOIN django_river_client AS client
-        ON client.id = job.attempted_by[cardinality(job.attempted_by)] AND client.lost_at IS NOT NULL
+        ON client.id = job.attempted_by[cardinality(job.attempted_by)]
+            AND client.lost_at IS NOT NULL
+            AND coalesce(job.attempted_at, job.created_at)
+                <= greatest(client.lost_at, statement_timestamp() - %(client_timeout)s::interval)
     WHERE job.state = 'running'
         AND EXISTS (SELECT FROM term)
         AND (client.id IS NOT NULL OR (

@@ -45,7 +45,7 @@ class SqliteUpkeep(Upkeep):
                 ClientSight(id, session, (now - as_moment(heard_at)).total_seconds(), is_session_gone=False)
                 for id, session, heard_at in rows
             ],
-            server_age=None,
+            at=now.timestamp(),
         )
 
     def index_drop(self, name: str) -> None:

@@ -196,7 +196,8 @@ WHERE id IN (
         AND (EXISTS (
             SELECT 1
             FROM django_river_client AS client
-            WHERE client.id = json_extract(job.attempted_by, '$[#-1]') AND client.lost_at IS NOT NULL
+            WHERE client.id = json_extract(job.attempted_by, '$[#-1]')
+                AND coalesce(job.attempted_at, job.created_at) <= max(client.lost_at, :alive_after)
         ) OR (
             coalesce(job.attempted_at, job.created_at) < :lost_before
             AND NOT EXISTS (
