@@ -15,6 +15,7 @@ from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.signals import setting_changed
 
 from django_river.exceptions import ConfigError
+from django_river.leader_options import LeaderElectionConfig, election_problems
 from django_river.long_job_options import (
     ADAPTIVE_OPTIONS,
     ISOLATION_OPTIONS,
@@ -24,11 +25,9 @@ from django_river.long_job_options import (
     heartbeats,
     is_heartbeats,
     isolation,
-    problems_in,
 )
 from django_river.names import queue_pattern_problem
-from django_river.option import Option, Problem
-from django_river.option import did_you_mean as _did_you_mean
+from django_river.option import Option, Problem, option_problems
 from django_river.option import is_bool as _is_bool
 from django_river.option import is_int as _is_int
 from django_river.option import is_labels as _is_labels
@@ -193,40 +192,6 @@ OPTIONS = (
     ),
 )  # fmt: skip
 
-ELECTION_OPTIONS = (
-    Option(
-        "CANDIDATE", True, "a bool", _is_bool,
-        "Whether this process may lead at all.",
-    ),
-    Option(
-        "REQUIRE", {}, "a dict of str to str", _is_labels,
-        "Labels that a process must have to lead.",
-    ),
-    Option(
-        "PREFERENCE", 0, "an int from -1000 to 1000", _is_int(-1000, 1000),
-        "A leader yields to a living candidate with a higher number.",
-    ),
-    Option(
-        "MINIMUM_TERM", 60, "seconds or a timedelta, 0 or more", lambda v: _is_seconds(v, zero=True),
-        "How long a leader leads before it yields to one that is preferred.",
-    ),
-    Option(
-        "POLICY", None, "the dotted path of a class, or None", _optional(lambda v: isinstance(v, str) and "." in v),
-        "A class of yours that decides instead of `REQUIRE` and `PREFERENCE`.",
-    ),
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderElectionConfig:
-    """``LEADER_ELECTION``. Spans are in seconds."""
-
-    candidate: bool = True
-    require: Mapping[str, str] = field(default_factory=dict)
-    preference: int = 0
-    minimum_term: float = 60.0
-    policy: str | None = None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -330,20 +295,20 @@ def problems(raw: object) -> list[Problem]:
     """Find all that is wrong with a value of ``DJANGO_RIVER``."""
     if not isinstance(raw, Mapping):
         return [Problem("E001", f"{SETTING} must be a dict, not {raw!r}.", "Use {} for the defaults.")]
-    found = list(_option_problems(raw, OPTIONS, where=SETTING))
+    found = list(option_problems(raw, OPTIONS, where=SETTING))
     queues = raw.get("QUEUES", {"default": {}})
     if isinstance(queues, Mapping):
         for name, options in queues.items():
             found += _queue_problems(name, options)
     defaults = raw.get("QUEUE_DEFAULTS", {})
     if isinstance(defaults, Mapping):
-        found += _option_problems(defaults, QUEUE_OPTIONS, where=f"{SETTING}['QUEUE_DEFAULTS']")
+        found += option_problems(defaults, QUEUE_OPTIONS, where=f"{SETTING}['QUEUE_DEFAULTS']")
     election = raw.get("LEADER_ELECTION", {})
     if isinstance(election, Mapping):
-        found += _election_problems(election)
+        found += election_problems(election, where=f"{SETTING}['LEADER_ELECTION']")
     for name, options in (("ISOLATION", ISOLATION_OPTIONS), ("ADAPTIVE_RESCUE", ADAPTIVE_OPTIONS)):
         if isinstance(raw.get(name), Mapping):
-            found += problems_in(raw[name], options, where=f"{SETTING}[{name!r}]")
+            found += option_problems(raw[name], options, where=f"{SETTING}[{name!r}]")
     if found:
         return found
     return [*_combination_problems(raw), *_conflicts_of_queues(raw)]
@@ -396,37 +361,15 @@ def _project_version() -> str:
         return ""
 
 
-def _option_problems(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
-    known = {option.name: option for option in options}
-    for key, value in raw.items():
-        option = known.get(key)
-        if option is None:
-            yield Problem("E002", f"{where} has an unknown key {key!r}.", _did_you_mean(key, known))
-        elif not option.accepts(value):
-            yield Problem("E003", f"{where}[{key!r}] must be {option.takes}, not {value!r}.", option.meaning)
-
-
 def _queue_problems(name: object, options: object) -> Iterator[Problem]:
     problem = queue_pattern_problem(name)
     if problem is not None:
         yield Problem("E004", f"{SETTING}['QUEUES'] has a bad name: {problem}.", "Rename the queue.")
     where = f"{SETTING}['QUEUES'][{name!r}]"
     if isinstance(options, Mapping):
-        yield from _option_problems(options, QUEUE_OPTIONS, where=where)
+        yield from option_problems(options, QUEUE_OPTIONS, where=where)
     else:
         yield Problem("E003", f"{where} must be a dict, not {options!r}.", "Use {} for the defaults.")
-
-
-def _election_problems(election: Mapping[Any, Any]) -> Iterator[Problem]:
-    where = f"{SETTING}['LEADER_ELECTION']"
-    yield from _option_problems(election, ELECTION_OPTIONS, where=where)
-    beside = sorted({"REQUIRE", "PREFERENCE"} & set(election))
-    if election.get("POLICY") is not None and beside:
-        yield Problem(
-            "E020",
-            f"{where} has POLICY and {' and '.join(beside)}, which only the policy of the settings reads.",
-            "Leave one out, or let your policy read it from somewhere else.",
-        )
 
 
 def _conflicts_of_queues(raw: Mapping[str, Any]) -> Iterator[Problem]:

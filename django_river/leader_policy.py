@@ -9,8 +9,8 @@ from typing import Protocol
 
 from django.utils.module_loading import import_string
 
-from django_river.conf import LeaderElectionConfig
 from django_river.exceptions import ConfigError
+from django_river.leader_options import LeaderElectionConfig
 from django_river.storage.base import ClientInfo
 
 logger = logging.getLogger(__name__)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django_river.option import Option, Problem, did_you_mean, is_int, is_seconds, optional, seconds
+from django_river.option import Option, is_int, is_seconds, optional, seconds
 
 MEGABYTE = 1 << 20
 
@@ -79,17 +79,6 @@ def is_heartbeats(value: Any) -> bool:
 def heartbeats(raw: Mapping[int | str, Any]) -> dict[int | str, float]:
     """``HEARTBEATS`` in seconds."""
     return {key: seconds(span) for key, span in raw.items()}
-
-
-def problems_in(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
-    """What is wrong with a dict of options."""
-    known = {option.name: option for option in options}
-    for key, value in raw.items():
-        option = known.get(key)
-        if option is None:
-            yield Problem("E002", f"{where} has an unknown key {key!r}.", did_you_mean(key, known))
-        elif not option.accepts(value):
-            yield Problem("E003", f"{where}[{key!r}] must be {option.takes}, not {value!r}.", option.meaning)
 
 
 def isolation(raw: Mapping[str, Any]) -> IsolationConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -85,3 +85,14 @@ def did_you_mean(key: object, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(str(key).upper(), known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
+
+
+def option_problems(raw: Mapping[Any, Any], options: tuple[Option, ...], *, where: str) -> Iterator[Problem]:
+    """What is wrong with a dict of options."""
+    known = {option.name: option for option in options}
+    for key, value in raw.items():
+        option = known.get(key)
+        if option is None:
+            yield Problem("E002", f"{where} has an unknown key {key!r}.", did_you_mean(key, known))
+        elif not option.accepts(value):
+            yield Problem("E003", f"{where}[{key!r}] must be {option.takes}, not {value!r}.", option.meaning)

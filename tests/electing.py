@@ -10,7 +10,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from django_river import storage
-from django_river.conf import LeaderElectionConfig
+from django_river.leader_options import LeaderElectionConfig
 from django_river.leader_policy import Candidacy, SettingsPolicy
 from django_river.leadership import Elector
 from django_river.models import Leader

@@ -9,17 +9,16 @@ from importlib import metadata
 import pytest
 
 from django_river.conf import (
-    ELECTION_OPTIONS,
     OPTIONS,
     QUEUE_OPTIONS,
     Config,
-    LeaderElectionConfig,
     Problem,
     QueueConfig,
     config,
     problems,
 )
 from django_river.exceptions import ConfigError
+from django_river.leader_options import ELECTION_OPTIONS, LeaderElectionConfig
 from django_river.long_job_options import ADAPTIVE_OPTIONS, ISOLATION_OPTIONS, AdaptiveConfig, IsolationConfig
 from django_river.option import KEEP
 

@@ -23,7 +23,17 @@ from django.dispatch import Signal
 from msgspec import Meta
 
 import django_river
-from django_river import JobContext, JobFunction, State, Unique, conf, long_job_options, operations, signals
+from django_river import (
+    JobContext,
+    JobFunction,
+    State,
+    Unique,
+    conf,
+    leader_options,
+    long_job_options,
+    operations,
+    signals,
+)
 from django_river.jobs import retry
 from django_river.jobs.arguments import Arguments
 from django_river.jobs.cron import DESCRIPTORS
@@ -35,6 +45,8 @@ from django_river.management.commands import river_check, runworkers
 from tests.pages import DOCS, blocks, column, pages, table, text_of
 
 ROOT = DOCS.parent
+#: Where problems with the settings are found.
+CHECKING = ("conf.py", "option.py", "leader_options.py", "checks.py")
 PYTHON = [(page, block) for page in pages() for block in blocks(page, "python")]
 
 
@@ -76,7 +88,7 @@ class TestSettings:
         assert options_table(1) == described(conf.QUEUE_OPTIONS)
 
     def test_lists_every_option_of_the_election(self):
-        assert options_table(2) == described(conf.ELECTION_OPTIONS)
+        assert options_table(2) == described(leader_options.ELECTION_OPTIONS)
 
     def test_lists_every_option_of_isolation(self):
         assert options_table(3) == described(long_job_options.ISOLATION_OPTIONS)
@@ -88,7 +100,7 @@ class TestSettings:
 class TestChecks:
     @pytest.fixture
     def ids(self):
-        sources = [(ROOT / "django_river" / name).read_text() for name in ("conf.py", "checks.py")]
+        sources = [(ROOT / "django_river" / name).read_text() for name in CHECKING]
         return sorted({id for source in sources for id in re.findall(r'"([EW]\d{3})"', source)})
 
     def test_every_check_has_its_section(self, ids):

@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from django_river.client import Client
-from django_river.conf import LeaderElectionConfig, config
+from django_river.conf import config
+from django_river.leader_options import LeaderElectionConfig
 from django_river.leadership import request_resign
 from django_river.models import Job, Leader, LeaderTerm
 from django_river.work import queue_duties

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from django_river.conf import LeaderElectionConfig
 from django_river.exceptions import ConfigError
+from django_river.leader_options import LeaderElectionConfig
 from django_river.leader_policy import Candidacy, SettingsPolicy, load_policy
 from django_river.storage.base import ClientInfo
 
