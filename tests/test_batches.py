@@ -404,12 +404,12 @@ class TestSeveralClients:
         first = run(Batch(size=50, wait=0.5), name="one")
         second = run(Batch(size=50, wait=0.5), name="two")
         first._look_for_others()
-        home, other = (first, second) if first.homes.is_here("default", "many") else (second, first)
-        assert not other.homes.is_here("default", "many")
+        home, other = (first, second) if first.engine.homes.is_here("default", "many") else (second, first)
+        assert not other.engine.homes.is_here("default", "many")
         _now(4)
-        other.fetcher.hint(["default"])
-        home.fetcher.hint(["default"])
-        wait_until(lambda: len(home.attempts) == 4)
+        other.engine.fetcher.hint(["default"])
+        home.engine.fetcher.hint(["default"])
+        wait_until(lambda: len(home.engine.attempts) == 4)
         wait_until(all_done(4))
 
         assert calls.sizes == [4]
@@ -419,10 +419,10 @@ class TestSeveralClients:
         first = run(Batch(size=50, wait=0.2), name="one")
         second = run(Batch(size=50, wait=0.2), name="two")
         first._look_for_others()
-        home, other = (first, second) if first.homes.is_here("default", "many") else (second, first)
-        home.fetcher.stop()
+        home, other = (first, second) if first.engine.homes.is_here("default", "many") else (second, first)
+        home.engine.fetcher.stop()
         _now(4)
-        other.fetcher.hint(["default"])
+        other.engine.fetcher.hint(["default"])
         wait_until(all_done(4))
 
         assert {job.attempted_by[-1] for job in Job.objects.all()} == {other.id}

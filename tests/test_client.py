@@ -549,7 +549,7 @@ class TestCancel:
         assert not Run.objects.filter(job_id=waiting.pk).exists()
 
     def test_of_a_job_that_is_not_ours_is_passed_over(self, run):
-        run().watch.cancel(12345)
+        run().long_jobs.watch.cancel(12345)
 
 
 class TestLeadership:
@@ -610,7 +610,8 @@ class TestTrouble:
         told = []
         client = run(can_lead=True, on_crash=told.append)
         wait_until(lambda: client.elector.is_leader and client.maintainer._running)
-        service = client.maintainer._running[0] if part == "scheduler" else getattr(client, part)
+        services = [*client._services, *client.maintainer._running]
+        service = next(service for service in services if service.name.endswith(part))
         monkeypatch.setattr(type(service), "step", crash)
         service.wake()
 

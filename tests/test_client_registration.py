@@ -64,7 +64,9 @@ def test_a_client_that_is_refused_has_fetched_nothing_and_sought_no_lead(run, bu
     assert Job.objects.get(pk=waiting.pk).attempt == 0
     assert not ClientRow.objects.filter(pk=refused.id).exists()
     assert leader() != refused.id
-    assert not any(part.is_running for part in (refused.fetcher, refused.completer, refused.keeper))
+    assert not any(
+        part.is_running for part in (refused.engine.fetcher, refused.engine.completer, refused.keeper)
+    )
 
 
 def test_it_can_be_started_once_the_others_are_gone(run, build):

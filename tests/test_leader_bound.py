@@ -223,7 +223,7 @@ class TestHandOver:
         first = run(name="first")
         leads(first)
         claim, claimed, go_on = (
-            first.fetcher.storage.job_fetch_as_leader,
+            first.engine.fetcher.storage.job_fetch_as_leader,
             threading.Event(),
             threading.Event(),
         )
@@ -241,9 +241,9 @@ class TestHandOver:
             asked.append(1)
             return first.leader_bound.let_go()
 
-        monkeypatch.setattr(first.fetcher.storage, "job_fetch_as_leader", slowly)
+        monkeypatch.setattr(first.engine.fetcher.storage, "job_fetch_as_leader", slowly)
         monkeypatch.setattr(first.elector, "let_go", let_go)
-        first.fetcher.hint(["bound"])
+        first.engine.fetcher.hint(["bound"])
         # No claim is at work that began before.
         wait_until(lambda: claims)
         job = bound(jobs.record).enqueue(1)
