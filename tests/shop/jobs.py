@@ -102,9 +102,10 @@ def discard_itself(context: JobContext) -> None:
 @job()
 def until_told(context: JobContext, flag: str) -> None:
     """Say that we run by making a file, and go on until it is gone or we are asked to stop."""
-    note(context, "until_told")
     path = Path(flag)
     path.touch()
+    # After that: who sees this may remove the file.
+    note(context, "until_told")
     while path.exists():
         context.heartbeat()
         context.raise_if_cancelled()
