@@ -419,7 +419,7 @@ class Fetcher(Service):
 
     def _hand_back_what_waits(self) -> None:
         """Jobs claimed to start within milliseconds, which slower jobs keep waiting: others may take them."""
-        for producer in self.producers.values():
+        for producer in self._loaded:
             for attempt in producer.take_waiting(longer_than=LONGEST_WAIT):
                 self.workers.settle(attempt, INTERRUPTED)
         for attempt in self.workers.take_waiting(longer_than=LONGEST_WAIT):
