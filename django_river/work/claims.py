@@ -23,31 +23,29 @@ def claim(
 ) -> Claim:
     """Claim for all demands, no more than ``limit`` together.
 
-    The claim of queues that only a leader works carries its term, which ``term_of`` looks up.
+    Whoever asks comes in turn, so the statement of the first demand is the first one: else queues that have to be counted
+    would get what the others leave. The claim of queues that only a leader works carries its term, which ``term_of``
+    looks up.
     """
-    free = [demand for demand in demands if not producers[demand.queue].config.is_limited]
-    unbound = [demand for demand in free if not producers[demand.queue].is_leader_bound]
-    done = Claim(plain(unbound, limit) if unbound else [])
-    if len(unbound) == len(demands):
-        return done
-    bound = [demand for demand in free if producers[demand.queue].is_leader_bound]
-    term = term_of(bound[0].queue) if bound else None
-    if term is not None and len(done.jobs) < limit:
-        done.jobs += as_leader(term, bound, limit - len(done.jobs))
-    for is_bound in (False, True):
-        part = [
-            demand
-            for demand in demands
-            if producers[demand.queue].config.is_limited
-            and producers[demand.queue].is_leader_bound is is_bound
-        ]
-        term = term_of(part[0].queue) if part and is_bound else None
-        if not part or len(done.jobs) >= limit or (is_bound and term is None):
+    groups: dict[tuple[bool, bool], list[Demand]] = {}
+    for demand in demands:
+        producer = producers[demand.queue]
+        groups.setdefault((producer.config.is_limited, producer.is_leader_bound), []).append(demand)
+    done = Claim()
+    for (is_limited, is_bound), part in groups.items():
+        room = limit - len(done.jobs)
+        term = term_of(part[0].queue) if is_bound and room > 0 else None
+        if room <= 0 or (is_bound and term is None):
             continue
-        asked = [_limited(demand, producers[demand.queue]) for demand in part]
-        found = storage.job_fetch_limited(client_id, asked, limit - len(done.jobs), term=term)
-        done.jobs += found.jobs
-        done.again_in |= found.again_in
+        if is_limited:
+            asked = [_limited(demand, producers[demand.queue]) for demand in part]
+            found = storage.job_fetch_limited(client_id, asked, room, term=term)
+            done.jobs += found.jobs
+            done.again_in |= found.again_in
+        elif term is not None:
+            done.jobs += as_leader(term, part, room)
+        else:
+            done.jobs += plain(part, room)
     return done
 
 
