@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from django.db import (
@@ -240,6 +241,14 @@ class TestPostgres:
 
         others = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'django_river' AND pid <> pg_backend_pid()"
         wait_until(lambda: store.session.execute(others, {}) == [(0,)])
+
+    def test_behind_a_pooler_sees_what_was_committed_before_each_statement(self, using, monkeypatch):
+        options = connections["default"].settings_dict["OPTIONS"]
+        monkeypatch.setitem(options, "options", r"-c default_transaction_isolation=repeatable\ read")
+        monkeypatch.setattr(postgres_session, "is_pooled", lambda connection: True)
+        session = postgres_session.PostgresSession(using, timeout=5)
+        with closing(session), session.atomic():
+            assert session.execute("SHOW transaction_isolation", {}) == [("read committed",)]
 
     def test_behind_a_pooler_sets_its_limit_in_each_transaction(self, using, monkeypatch):
         monkeypatch.setattr(postgres_session, "is_pooled", lambda connection: True)

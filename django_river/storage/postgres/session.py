@@ -19,6 +19,8 @@ CONNECT_TIMEOUT = 10
 CANCEL_TIMEOUT = 2
 #: A network that is cut in silence is noticed in about this many seconds.
 NETWORK_TIMEOUT = 10
+#: Each statement sees what was committed before it: those who wait for one another's locks rely on it.
+ISOLATION = "ISOLATION LEVEL READ COMMITTED"
 
 _KEEPALIVE = {
     "keepalives": 1,
@@ -100,7 +102,7 @@ class PostgresSession:
             with connection.transaction():
                 if self._pooled and not self._depth:
                     # A pooler keeps what SET changes for its next client; SET LOCAL ends with the transaction.
-                    connection.execute(self._limits("SET LOCAL"))
+                    connection.execute(f"SET TRANSACTION {ISOLATION}; {self._limits('SET LOCAL')}")
                 self._depth += 1
                 try:
                     yield
