@@ -139,10 +139,10 @@ class Starts:
         """In how many seconds more may begin."""
         return max(0.001, self.parts[0][0] + self.rate.seconds - self.now) if self.parts else LIMIT_SECONDS
 
-    def add(self, count: int) -> list[tuple[float, float]]:
-        """So many begin now: the parts to be remembered."""
+    def add(self, count: int, *, after: float = 0.0) -> list[tuple[float, float]]:
+        """So many have begun, so many seconds after now at the latest: the parts to be remembered."""
         width = self.rate.seconds / PARTS
-        end = math.ceil(self.now / width) * width
+        end = math.ceil((self.now + after) / width) * width
         counts = dict(self.parts)
         counts[end] = counts.get(end, 0) + count
         return sorted(counts.items())
@@ -278,9 +278,11 @@ def forget_exhausted(
             claim.again_in.pop(demand.queue, None)
 
 
-def begun(jobs: Sequence[ClaimedJob], starts: Mapping[str, Starts]) -> Iterator[tuple[str, str]]:
-    """What is to be remembered of a claim, by queue, as JSON."""
+def begun(
+    jobs: Sequence[ClaimedJob], starts: Mapping[str, Starts], *, after: float
+) -> Iterator[tuple[str, str]]:
+    """What is to be remembered of a claim that took so many seconds, by queue, as JSON."""
     for name, known in starts.items():
         count = sum(job.queue == name for job in jobs)
         if count:
-            yield name, json.dumps(known.add(count))
+            yield name, json.dumps(known.add(count, after=after))

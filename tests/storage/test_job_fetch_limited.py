@@ -233,3 +233,10 @@ def test_a_queue_that_another_claims_from_is_asked_again_soon(store, other_store
         claim = fetch(store, demand(most=2))
 
     assert (claim.jobs, claim.again_in) == ([], {"default": 0.01})
+
+
+def test_a_start_counts_from_when_its_claim_was_over():
+    starts = Starts(RateLimit(1, 1.0), [], 100.0)
+
+    assert starts.add(1, after=0.5) == [(100.5, 1)]
+    assert Starts(RateLimit(1, 1.0), [(100.5, 1)], 101.25).room == 0

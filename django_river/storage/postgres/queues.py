@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -64,6 +65,7 @@ class QueuesDriver(BatchesDriver):
             ours = {name for (name,) in self._run("queue_lock", queues=counted, space=LOCK_SPACE)}
             claim.again_in = dict.fromkeys(set(counted) - ours, BUSY_SECONDS)
             free = [demand for demand in demands if demand.queue not in claim.again_in]
+            began = time.monotonic()
             starts = self._starts(free)
             running = self.queue_running([demand.queue for demand in free if demand.most is not None])
             found = sizes(free, running, starts, claim.again_in)
@@ -71,7 +73,7 @@ class QueuesDriver(BatchesDriver):
             if asked:
                 claim.jobs = self._fetch(client_id, asked, found, limit)
                 forget_exhausted(claim, asked, found, limit)
-                for name, remembered in begun(claim.jobs, starts):
+                for name, remembered in begun(claim.jobs, starts, after=time.monotonic() - began):
                     self._run("queue_starts_set", name=name, starts=remembered)
             return claim
 

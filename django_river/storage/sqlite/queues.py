@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -54,6 +55,7 @@ class QueuesDriver(BatchesDriver):
                 "leader_hold", leader_id=term.leader_id, elected_at=as_text(term.elected_at)
             ):
                 return Claim()
+            began = time.monotonic()
             claim, starts = Claim(), self._starts(demands)
             running = self.queue_running([demand.queue for demand in demands if demand.most is not None])
             found = sizes(demands, running, starts, claim.again_in)
@@ -62,7 +64,7 @@ class QueuesDriver(BatchesDriver):
                 if room > 0:
                     claim.jobs += self._fetch(client_id, demand, room)
             forget_exhausted(claim, [demand for demand in demands if found[demand.queue]], found, limit)
-            for name, remembered in begun(claim.jobs, starts):
+            for name, remembered in begun(claim.jobs, starts, after=time.monotonic() - began):
                 self._run("queue_starts_set", name=name, starts=remembered)
             return claim
 
