@@ -52,8 +52,8 @@ class JobFunction(Definition[P, R]):
         Inside a transaction the job becomes visible when it commits, and never if it rolls back. Returns the stored
         job; ``skipped_as_duplicate`` is true if it is an older one with the same unique key.
 
-        Raises :class:`ArgumentTypeError` or :class:`ArgumentValueError` for wrong arguments, and
-        :class:`UnknownQueue`; nothing is stored then.
+        Raises :class:`ArgumentTypeError` or :class:`ArgumentValueError` for wrong arguments,
+        :class:`UnknownQueue`, and :class:`QueueClosed`; nothing is stored then.
         """
         return self._request.enqueue(*args, **kwargs)
 
@@ -168,15 +168,10 @@ class JobRequest(Generic[P]):
             tags=options.tags if self.tags is None else self.tags,
             pending=self.pending,
         )
-        said = known_queues.settings_of(
-            row.queue, settings, using=self.database or settings.database, kind=row.kind
-        )
-        row.max_attempts = (
-            self.max_attempts
-            or options.max_attempts
-            or said.get("max_attempts")
-            or settings.max_attempts_of(row.queue)
-        )
+        known_queues.check(row.queue, settings, using=self.database or settings.database, kind=row.kind)
+        own = self.max_attempts or options.max_attempts
+        row.max_attempts = own or settings.max_attempts_of(row.queue)
+        row.inherits_max_attempts = own is None
         if self.metadata:
             row.metadata = encode_json(
                 dict(self.metadata), what=f"{row.kind}: metadata", limit=settings.max_args_bytes

@@ -19,6 +19,7 @@ from django.db.models.base import ModelState
 from django_river import storage
 from django_river.conf import config
 from django_river.hints import hints
+from django_river.known_queues import known_queues
 from django_river.storage.base import TOPIC_INSERT, InsertedJob, JobInsert, Storage
 from django_river.storage.payloads import insert_payload
 
@@ -61,25 +62,27 @@ class StoredJobs(Sequence["Job"]):
 
 
 def insert_many(jobs: Sequence[BuiltJob]) -> StoredJobs:
-    """Store jobs of one database, all or none, and say when it is time that there is work."""
+    """Store jobs of one database, all or none, and say when it is time that there is work.
+
+    Raises :class:`~django_river.exceptions.QueueClosed` if a queue is being removed, and then the caller's transaction can
+    go on.
+    """
     using = jobs[0].database
     store = storage.for_caller(using)
     queues = {built.row.queue for built in jobs if _may_run_now(built.row)}
     connection = connections[using]
     if connection.in_atomic_block:
-        rows = store.job_insert_many([built.row for built in jobs])
+        rows = _insert(store, jobs)
         if queues:
             # Robust: what is committed is not to be answered with an error because a hint could not be sent.
             transaction.on_commit(lambda: _tell(using, queues), using=using, robust=True)
     elif not connection.get_autocommit():
         # The caller commits by hand: on_commit would refuse, but the database keeps notifications until the commit.
-        rows = store.job_insert_many(
-            [built.row for built in jobs], notify=queues if _may_notify(store) else ()
-        )
+        rows = _insert(store, jobs, notify=queues if _may_notify(store) else ())
     else:
         began = time.monotonic()
         due = hints.due(using, queues, at=began) if _may_notify(store) else set()
-        rows = store.job_insert_many([built.row for built in jobs], notify=due)
+        rows = _insert(store, jobs, notify=due)
         hints.sent(using, due, at=began)
         if due:
             hints.wake(using, due)
@@ -89,6 +92,24 @@ def insert_many(jobs: Sequence[BuiltJob]) -> StoredJobs:
         except DatabaseProblem:
             logger.warning("jobs are stored, but their workers could not be woken", exc_info=True)
     return StoredJobs(jobs, rows)
+
+
+def _insert(store: Storage, jobs: Sequence[BuiltJob], notify: Collection[str] = ()) -> list[InsertedJob]:
+    """Of one job, the statement need not look at the queue's row if we have just seen one like it go in."""
+    if len(jobs) > 1:
+        return store.job_insert_many([built.row for built in jobs], notify=notify)
+    using, row = jobs[0].database, jobs[0].row
+    seen = known_queues.found_open(row.queue, using=using)
+    if seen is not None and (not row.inherits_max_attempts or seen.given == row.max_attempts):
+        if row.inherits_max_attempts and seen.stored != row.max_attempts:
+            row = msgspec.structs.replace(row, max_attempts=seen.stored)
+        return store.job_insert_many([row], notify=notify, are_open=True)
+    stored = store.job_insert_many([row], notify=notify)
+    if row.inherits_max_attempts and stored[0].max_attempts is not None:
+        known_queues.take_note(row.queue, using=using, given=row.max_attempts, stored=stored[0].max_attempts)
+    elif seen is None and not stored[0].skipped:
+        known_queues.take_note(row.queue, using=using)
+    return stored
 
 
 def _tell(using: str, queues: Collection[str]) -> None:
@@ -138,7 +159,7 @@ def _made(built: BuiltJob, row: InsertedJob) -> Job:
         attempt=row.attempt,
         attempted_at=None,
         attempted_by=None,
-        max_attempts=request.max_attempts,
+        max_attempts=row.max_attempts or request.max_attempts,
         scheduled_at=_as_read(row.scheduled_at),
         created_at=_as_read(row.created_at),
         finalized_at=None,

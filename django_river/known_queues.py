@@ -1,80 +1,100 @@
-"""Which queues a process that enqueues may put jobs into, and what their rows say: remembered for a second.
+"""What a process that enqueues knows of queues: which there are besides those of the settings, and which it found open.
 
-A queue that the settings name costs no look at the database, unless it is known here to be closing, or
-``DYNAMIC_QUEUES`` says that queues come and go. All others are looked for in the rows.
+A look at the database is never made for a queue that the settings name or match. Whether a queue takes jobs, and how
+often its jobs are tried, is asked by the statement that inserts; for a second after that, a shorter one that does not ask
+will do.
 """
 
 from __future__ import annotations
 
-import json
+import threading
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from django.db import connections
 
 from django_river import storage
 from django_river.conf import Config
-from django_river.exceptions import QueueClosed, UnknownQueue
-from django_river.queue_options import read
-from django_river.storage.queues import QueueRow
+from django_river.exceptions import UnknownQueue
 
-#: How long what was read holds, in seconds.
-FRESH_SECONDS = 1.0
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-NEVER: tuple[float, Mapping[str, QueueRow]] = (float("-inf"), {})
+#: How long a queue that took a job is taken for open, in seconds.
+OPEN_SECONDS = 1.0
+#: How long a queue that was added is known: its row stays for much longer, and it is the row that refuses jobs.
+ADDED_SECONDS = 60.0
+#: So many open queues are kept in mind.
+MOST_OPEN = 10_000
+
+
+class Seen(NamedTuple):
+    """A queue that took a job."""
+
+    #: Until when that may be gone by; monotonic.
+    until: float
+    #: How often jobs are tried that do not say so themselves: by the settings, and by the queue's row as well.
+    given: int = 0
+    stored: int = 0
 
 
 class KnownQueues:
-    """The rows as they were read last, by database. A lost update costs one reading more."""
+    """What was seen last, by database. A lost update costs one look more."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[float, Mapping[str, QueueRow]]] = {}
-        # Databases in which this process has begun to remove a queue.
-        self._closing: set[str] = set()
+        self._added: dict[str, tuple[float, Collection[str]]] = {}
+        self._open: dict[str, dict[str, Seen]] = {}
+        self._thread = _Thread()
 
-    def settings_of(self, name: str, config: Config, *, using: str, kind: str) -> Mapping[str, Any]:
-        """What the row of a queue says, as fields; empty without one.
-
-        Raises :class:`UnknownQueue` or :class:`QueueClosed` if no job may be put there.
-        """
-        is_named = name in config.queues
-        if is_named and not config.dynamic_queues and using not in self._closing:
-            return NOTHING
-        row = self._row(name, config, using, is_named=is_named)
-        if row is not None and row.removal:
-            raise QueueClosed(f"{kind}: queue must be open, but {name!r} is being removed ({row.removal})")
-        if row is not None:
-            return read(json.loads(row.settings)) if row.settings != "{}" else NOTHING
-        if not (is_named or config.dynamic_queues or config.queue_layers.has_pattern_for(name)):
+    def check(self, name: str, config: Config, *, using: str, kind: str) -> None:
+        """Raise :class:`UnknownQueue` for a queue that neither the settings know of nor anybody has added."""
+        if name in config.queues or config.dynamic_queues or config.queue_layers.has_pattern_for(name):
+            return
+        if not self._is_added(name, using):
             known = ", ".join(sorted(config.queue_names)) or "none"
             raise UnknownQueue(
                 f"{kind}: queue must be one of {known} (DJANGO_RIVER['QUEUES']), or be added, "
                 f"or DYNAMIC_QUEUES must be on; got {name!r}"
             )
-        return NOTHING
 
-    def forget(self, using: str, *, is_closing: bool = False) -> None:
-        """A row has been changed here. When one is closing, those that the settings name are looked for, too."""
-        self._rows.pop(using, None)
-        if is_closing:
-            self._closing.add(using)
+    def found_open(self, name: str, *, using: str) -> Seen | None:
+        """What was seen of a queue that took a job less than a second ago."""
+        seen = self._open.get(using, _NOTHING).get(name)
+        return seen if seen is not None and time.monotonic() < seen.until else None
 
-    def _row(self, name: str, config: Config, using: str, *, is_named: bool) -> QueueRow | None:
-        read_at, rows = self._rows.get(using, NEVER)
-        row = rows.get(name)
-        # What is not there may have been added a moment ago.
-        may_be_new = row is None and not is_named and not config.dynamic_queues
-        if time.monotonic() - read_at < FRESH_SECONDS and not may_be_new:
-            return row
-        rows = {row.name: row for row in storage.for_caller(using).queue_row_list()}
+    def take_note(self, name: str, *, using: str, given: int = 0, stored: int = 0) -> None:
+        """A queue has taken a job, which inherited its number of attempts if they are given."""
+        known = self._open.setdefault(using, {})
+        if len(known) >= MOST_OPEN:
+            known.clear()
+        known[name] = Seen(time.monotonic() + OPEN_SECONDS, given, stored)
+
+    def forget(self, using: str) -> None:
+        """A row has been changed here."""
+        self._added.pop(using, None)
+        self._open.pop(using, None)
+        if connections[using].in_atomic_block:
+            self._thread.has_changed.add(using)
+
+    def _is_added(self, name: str, using: str) -> bool:
+        read_at, names = self._added.get(using, _NEVER)
+        if name in names and time.monotonic() - read_at < ADDED_SECONDS:
+            return True
+        names = {row.name for row in storage.for_caller(using).queue_row_list()}
         if not connections[using].in_atomic_block:
-            # What a transaction sees may be its own, and never be committed.
-            self._rows[using] = (time.monotonic(), rows)
-        if not any(row.removal for row in rows.values()):
-            self._closing.discard(using)
-        return rows.get(name)
+            self._thread.has_changed.discard(using)
+        if using not in self._thread.has_changed:
+            # What the transaction has changed itself may never be committed.
+            self._added[using] = (time.monotonic(), names)
+        return name in names
 
 
+class _Thread(threading.local):
+    """What one thread has done."""
+
+    def __init__(self) -> None:
+        #: Databases in which it has changed rows in a transaction that may still be open.
+        self.has_changed: set[str] = set()
+
+
+_NOTHING: Mapping[str, Seen] = {}
+_NEVER: tuple[float, Collection[str]] = (float("-inf"), ())
 known_queues = KnownQueues()

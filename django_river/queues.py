@@ -142,7 +142,7 @@ def remove(
         _known(_name(to), alias)
     _known(name, alias, is_closing_too=True)
     storage.for_caller(alias).queue_row_close(name, Removal(jobs), to or "")
-    known_queues.forget(alias, is_closing=True)
+    known_queues.forget(alias)
     return remove_jobs(name, Removal(jobs), to=to or "", timeout=timeout, using=alias)
 
 

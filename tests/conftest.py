@@ -14,6 +14,7 @@ from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import TransactionTestCase
 
+from django_river.known_queues import known_queues
 from tests.postgres import Server
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header() -> str:
     return f"database: {settings.DATABASES['default']['ENGINE']}"
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    """What a test has seen of queues is gone with its rows."""
+    yield
+    known_queues.__init__()  # type: ignore[misc]
 
 
 @pytest.fixture(scope="session")

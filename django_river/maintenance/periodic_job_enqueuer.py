@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from django.db import Error as DatabaseProblem
 
+from django_river.exceptions import QueueClosed
 from django_river.insert import BuiltJob
 from django_river.jobs.catch_up import plan, put_back
 from django_river.jobs.periodic_registry import PeriodicEntry, PeriodicRegistry
@@ -168,7 +169,7 @@ class PeriodicJobEnqueuer(Service):
     def _try_to_store(self, batch: Sequence[Due]) -> None:
         try:
             self._store(batch)
-        except DatabaseProblem as error:
+        except (DatabaseProblem, QueueClosed) as error:
             # Raises if it is the database that is away, and none of our entries.
             self.periodic.now()
             if len(batch) == 1:

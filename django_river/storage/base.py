@@ -60,6 +60,8 @@ class JobInsert(msgspec.Struct, kw_only=True, gc=False):
     queue: str = "default"
     priority: int = 1
     max_attempts: int = 25
+    #: Whether the queue's row may say another number.
+    inherits_max_attempts: bool = False
     metadata: bytes = b"{}"
     tags: Sequence[str] = ()
     #: When to run, as a moment …
@@ -80,6 +82,8 @@ class InsertedJob(NamedTuple):
     scheduled_at: datetime
     created_at: datetime
     skipped: bool
+    #: What was stored; ``None`` for a row that was there.
+    max_attempts: int | None = None
 
 
 class ClaimedJob(NamedTuple):
@@ -286,9 +290,12 @@ class Storage(Leaders, Batches, Queues, LongJobs):
 
     @abstractmethod
     def job_insert_many(
-        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
+        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = (), are_open: bool = False
     ) -> list[InsertedJob]:
         """Insert jobs, and say in the same statement or transaction that the ``notify`` queues have work.
+
+        Looks at the rows of their queues: none is inserted, and :class:`~django_river.exceptions.QueueClosed` raised, if
+        one of these is being removed. ``are_open`` may leave that out: the caller has looked a moment ago.
 
         The answer is in the order of ``jobs``. A job whose unique key is taken is not inserted and nothing is changed;
         the answer is the row that holds the key.

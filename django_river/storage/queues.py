@@ -19,11 +19,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from django_river.exceptions import QueueClosed
 from django_river.histogram import Histogram
 from django_river.queue_options import RateLimit
 
 if TYPE_CHECKING:
-    from django_river.storage.base import ClaimedJob
+    from django_river.storage.base import ClaimedJob, JobInsert
     from django_river.terms import Term
 
 #: A queue that is at its limit may be below it after so many seconds.
@@ -150,6 +153,28 @@ class Starts:
 
 class Queues(ABC):
     """What may be asked of the rows of queues."""
+
+    def as_queues_say(self, jobs: Sequence[JobInsert]) -> Sequence[JobInsert]:
+        """Jobs as the rows of their queues will have them.
+
+        Raises :class:`~django_river.exceptions.QueueClosed` if one of these is being removed.
+        """
+        rows = {row.name: row for row in self.queue_row_list(sorted({job.queue for job in jobs}))}
+        for job in jobs if rows else ():
+            row = rows.get(job.queue)
+            if row is not None and row.removal:
+                raise QueueClosed(
+                    f"{job.kind}: queue must be open, but {job.queue!r} is being removed ({row.removal})"
+                )
+        said = {name: json.loads(row.settings).get("max_attempts") for name, row in rows.items()}
+        if not any(said.values()):
+            return jobs
+        return [
+            msgspec.structs.replace(job, max_attempts=said[job.queue])
+            if job.inherits_max_attempts and said.get(job.queue)
+            else job
+            for job in jobs
+        ]
 
     @abstractmethod
     def client_running(self, host: str, pids: Sequence[int]) -> list[ProcessLoad]:

@@ -44,7 +44,7 @@ class TestOneJob:
         inserted = insert(store)
 
         job = row(inserted)
-        assert inserted == (job.id, "available", 0, job.scheduled_at, job.created_at, False)
+        assert inserted == (job.id, "available", 0, job.scheduled_at, job.created_at, False, 25)
         assert job.scheduled_at == job.created_at
 
     def test_is_due_now_by_default(self, store):
@@ -196,7 +196,14 @@ class TestUniqueJobs:
         inserted = insert(store, **unique("a"), kind="another", queue="another")
 
         holder.refresh_from_db()
-        assert inserted == (holder.id, state, holder.attempt, holder.scheduled_at, holder.created_at, True)
+        assert inserted[:6] == (
+            holder.id,
+            state,
+            holder.attempt,
+            holder.scheduled_at,
+            holder.created_at,
+            True,
+        )
         assert (Job.objects.count(), holder.kind, holder.queue) == (1, "tests.work", "default")
 
     @pytest.mark.parametrize("state", ["cancelled", "discarded"])

@@ -114,13 +114,11 @@ class Driver(LongJobsDriver):
         return bool(self._run("job_has_due", queues=list(queues), scheduled=scheduled)[0][0])
 
     def job_insert_many(
-        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
+        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = (), are_open: bool = False
     ) -> list[InsertedJob]:
-        if len(jobs) == 1 and jobs[0].unique_key is None:
-            if len(notify) <= 1 and _is_to_run_now(jobs[0]):
-                return [self._insert_now(jobs[0], notify)]
-            if not notify:
-                return [self._insert_one(jobs[0])]
+        if len(jobs) == 1 and jobs[0].unique_key is None and len(notify) <= 1:
+            insert = self._insert_now if are_open and _is_to_run_now(jobs[0]) else self._insert_one
+            return [insert(jobs[0], notify)]
         plain = all(job.unique_key is None for job in jobs)
         with self.session.atomic():
             inserted = self._copy(jobs) if plain and self._can_copy(jobs) else self._insert_many(jobs)
@@ -227,25 +225,35 @@ class Driver(LongJobsDriver):
             id, now, _ = self._run("job_insert_now_and_notify", payload=insert_payload(queue), **params)[0]
         else:
             id, now = self._run("job_insert_now", **params)[0]
-        return InsertedJob(id, State.AVAILABLE.value, 0, now, now, False)
+        return InsertedJob(id, State.AVAILABLE.value, 0, now, now, False, job.max_attempts)
 
-    def _insert_one(self, job: JobInsert) -> InsertedJob:
+    def _insert_one(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
         rows = self._run(
             "job_insert",
             scheduled_at=job.scheduled_at,
             delay=job.delay,
             pending=job.pending,
+            inherits=job.inherits_max_attempts,
+            payload=insert_payload(*notify) if notify else None,
             **_params(job),
         )
-        return InsertedJob._make(rows[0])
+        if not rows:
+            self.as_queues_say([job])
+            # It has been opened again since.
+            return self._insert_one(job, notify)
+        return InsertedJob._make(rows[0][:-1])
 
     def _insert_many(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
         inserted: dict[int, InsertedJob] = {}
         missing = list(range(len(jobs)))
         for _ in range(TRIES):
             rows = self._run("job_insert_many", **_columns([jobs[index] for index in missing]))
+            if any(row[-1] for row in rows):
+                self.as_queues_say(jobs)
+                # It has been opened again since.
+                continue
             inserted |= {
-                index: InsertedJob._make(row)
+                index: InsertedJob._make(row[:-1])
                 for index, row in zip(missing, rows, strict=True)
                 if row[0] is not None
             }
@@ -253,7 +261,7 @@ class Driver(LongJobsDriver):
             if missing:
                 keys = [jobs[index].unique_key for index in missing]
                 rows = self._run("job_by_unique_key", unique_keys=keys)
-                holders = {bytes(key): InsertedJob._make(row) for *row, key in rows}
+                holders = {bytes(key): InsertedJob(*row) for *row, key in rows}
                 inserted |= {i: holders[key] for i, key in zip(missing, keys, strict=True) if key in holders}
             # A holder may have gone between the two statements: then there is room, and we try again.
             missing = [index for index in missing if index not in inserted]
@@ -266,6 +274,7 @@ class Driver(LongJobsDriver):
 
     def _copy(self, jobs: Sequence[JobInsert]) -> list[InsertedJob]:
         assert isinstance(self.session, DjangoSession)
+        jobs = self.as_queues_say(jobs)
         connection = connections[self.session.using]
         drawn = self._run("job_insert_ids", count=len(jobs))
         now = drawn.pop()[1]
@@ -313,12 +322,12 @@ def _array(ids: Iterable[int]) -> str:
 def _planned(job: JobInsert, id: int, now: datetime, zone: ZoneInfo | None) -> InsertedJob:
     """What becomes of a job that is stored now."""
     if _is_to_run_now(job):
-        return InsertedJob(id, "available", 0, now, now, False)
+        return InsertedJob(id, "available", 0, now, now, False, job.max_attempts)
     due = now + (job.delay or timedelta(0))
     if job.scheduled_at is not None:
         due = job.scheduled_at if zone is None else job.scheduled_at.astimezone(zone).replace(tzinfo=None)
     state = "pending" if job.pending else "scheduled" if due > now else "available"
-    return InsertedJob(id, state, 0, due, now, False)
+    return InsertedJob(id, state, 0, due, now, False, job.max_attempts)
 
 
 def _copied(job: JobInsert, row: InsertedJob, now: str) -> str:
@@ -360,6 +369,7 @@ def _columns(jobs: Sequence[JobInsert]) -> dict[str, list[Any]]:
         "queues": [job.queue for job in jobs],
         "priorities": [job.priority for job in jobs],
         "max_attempts": [job.max_attempts for job in jobs],
+        "inherits": [job.inherits_max_attempts for job in jobs],
         "metadata": [job.metadata.decode() for job in jobs],
         # Rows of an unnested array of arrays would be flattened; tags hold no commas.
         "tags": [",".join(job.tags) for job in jobs],

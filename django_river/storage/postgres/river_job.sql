@@ -75,7 +75,8 @@ WITH RECURSIVE walk (queue) AS (
 SELECT queue FROM walk WHERE queue IS NOT NULL;
 
 -- name: job_insert_now
--- What is to run at once, by itself: planned in a fraction of the time that the general statement takes.
+-- What is to run at once, by itself, in a queue that took jobs a moment ago: planned in a fraction of the time that the
+-- general statement takes.
 INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)
 VALUES (
     %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s, %(tags)s,
@@ -92,11 +93,14 @@ VALUES (
 RETURNING id, created_at, pg_notify(current_schema() || '.river_insert', %(payload)s);
 
 -- name: job_insert
+-- With a look at the queue's row, which may say how often to try, or that the queue takes no jobs any more: then none is
+-- inserted.
 INSERT INTO river_job (
     kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at
 )
-SELECT %(kind)s, %(args)s::jsonb, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s::jsonb,
-    %(tags)s::varchar(255)[], due.at,
+SELECT %(kind)s, %(args)s::jsonb, %(queue)s::text, %(priority)s,
+    coalesce(CASE WHEN %(inherits)s THEN said.settings ->> 'max_attempts' END::smallint, %(max_attempts)s),
+    %(metadata)s::jsonb, %(tags)s::varchar(255)[], due.at,
     (CASE
         WHEN %(pending)s::boolean THEN 'pending'
         WHEN due.at > statement_timestamp() THEN 'scheduled'
@@ -106,22 +110,35 @@ SELECT %(kind)s, %(args)s::jsonb, %(queue)s, %(priority)s, %(max_attempts)s, %(m
 FROM (SELECT coalesce(
     %(scheduled_at)s::timestamptz, statement_timestamp() + coalesce(%(delay)s::interval, '0')
 ) AS at) AS due
-RETURNING id, state::text, attempt, scheduled_at, created_at, false;
+LEFT JOIN django_river_queuerow AS said ON said.name = %(queue)s::text
+WHERE coalesce(said.removal, '') = ''
+RETURNING id, state::text, attempt, scheduled_at, created_at, false, max_attempts, CASE
+    WHEN %(payload)s::text IS NOT NULL THEN pg_notify(current_schema() || '.river_insert', %(payload)s::text)::text
+END;
 
 -- name: job_insert_many
 -- Ids are drawn first, so that each answer finds its question whatever order the rows come back in. Keys are taken in
--- their own order, so that two batches that share keys wait for one another and never both.
+-- their own order, so that two batches that share keys wait for one another and never both. If any of the queues takes no
+-- jobs any more, none is inserted.
 WITH input AS MATERIALIZED (
-    SELECT nextval('river_job_id_seq') AS id, t.*,
-        coalesce(t.given_at, statement_timestamp() + make_interval(secs => coalesce(t.delay, 0))) AS due_at
-    FROM unnest(
-        %(kinds)s::text[], %(args)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
-        %(max_attempts)s::smallint[], %(metadata)s::text[], %(tags)s::text[], %(scheduled_at)s::timestamptz[],
-        %(delays)s::float8[], %(pending)s::boolean[], %(unique_keys)s::bytea[], %(unique_states)s::int[]
-    ) WITH ORDINALITY AS t (
-        kind, args, queue, priority, max_attempts, metadata, tags, given_at, delay, pending, unique_key,
-        unique_states, position
-    )
+    SELECT drawn.*,
+        coalesce(CASE WHEN inherits THEN said.settings ->> 'max_attempts' END::smallint, given_attempts) AS max_attempts,
+        coalesce(given_at, statement_timestamp() + make_interval(secs => coalesce(delay, 0))) AS due_at,
+        coalesce(said.removal, '') <> '' AS is_closed
+    FROM (
+        -- Before the join, which keeps no order.
+        SELECT nextval('river_job_id_seq') AS id, t.*
+        FROM unnest(
+            %(kinds)s::text[], %(args)s::text[], %(queues)s::text[], %(priorities)s::smallint[],
+            %(max_attempts)s::smallint[], %(inherits)s::boolean[], %(metadata)s::text[], %(tags)s::text[],
+            %(scheduled_at)s::timestamptz[], %(delays)s::float8[], %(pending)s::boolean[], %(unique_keys)s::bytea[],
+            %(unique_states)s::int[]
+        ) WITH ORDINALITY AS t (
+            kind, args, queue, priority, given_attempts, inherits, metadata, tags, given_at, delay, pending, unique_key,
+            unique_states, position
+        )
+    ) AS drawn
+    LEFT JOIN django_river_queuerow AS said ON said.name = drawn.queue
 ), inserted AS (
     INSERT INTO river_job (
         id, kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at,
@@ -136,6 +153,7 @@ WITH input AS MATERIALIZED (
         END)::river_job_state,
         statement_timestamp(), unique_key, unique_states::bit(8)
     FROM input
+    WHERE NOT EXISTS (SELECT FROM input WHERE is_closed)
     ORDER BY unique_key, position
     ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL
         AND unique_states IS NOT NULL
@@ -143,7 +161,7 @@ WITH input AS MATERIALIZED (
         DO NOTHING
     RETURNING id, state, scheduled_at, created_at
 )
-SELECT inserted.id, inserted.state::text, 0, inserted.scheduled_at, inserted.created_at, false
+SELECT inserted.id, inserted.state::text, 0, inserted.scheduled_at, inserted.created_at, false, max_attempts, is_closed
 FROM input
 LEFT JOIN inserted USING (id)
 ORDER BY input.position;

@@ -90,7 +90,7 @@ class Driver(LongJobsDriver):
         return bool(self._run("job_has_due", queues=json.dumps(list(queues)), scheduled=scheduled)[0][0])
 
     def job_insert_many(
-        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = ()
+        self, jobs: Sequence[JobInsert], *, notify: Collection[str] = (), are_open: bool = False
     ) -> list[InsertedJob]:
         if len(jobs) == 1 and jobs[0].unique_key is None:
             return [self._insert(jobs[0])]
@@ -181,6 +181,7 @@ class Driver(LongJobsDriver):
             queue=job.queue,
             priority=job.priority,
             max_attempts=job.max_attempts,
+            inherits=job.inherits_max_attempts,
             metadata=job.metadata.decode(),
             tags=json.dumps(list(job.tags)),
             scheduled_at=_text(job.scheduled_at or now + (job.delay or timedelta(0))),
@@ -190,11 +191,12 @@ class Driver(LongJobsDriver):
         )
         skipped = not rows
         if skipped:
-            rows = self._run("job_by_unique_key", unique_key=job.unique_key)
+            self.as_queues_say([job])
+            rows = [(*row, None) for row in self._run("job_by_unique_key", unique_key=job.unique_key)]
         if not rows:
             raise IntegrityError(f"unique job of kind {job.kind!r} could not be inserted or found")
-        id, state, attempt, scheduled_at, created_at = rows[0]
-        return InsertedJob(id, state, attempt, _moment(scheduled_at), _moment(created_at), skipped)
+        id, state, attempt, scheduled_at, created_at, attempts = rows[0]
+        return InsertedJob(id, state, attempt, _moment(scheduled_at), _moment(created_at), skipped, attempts)
 
     def _set_state(self, client_id: str, change: JobSetState) -> list[tuple[Any, ...]]:
         due_at = None if change.delay is None else _text(datetime.now(UTC) + change.delay)

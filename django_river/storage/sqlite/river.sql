@@ -39,18 +39,21 @@ RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(co
     scheduled_at;
 
 -- name: job_insert
--- One statement a job: a local call is cheap, and arrays cannot be passed.
+-- One statement a job: a local call is cheap, and arrays cannot be passed. See that of Postgres on the queue's row.
 INSERT INTO river_job (
     kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, state, created_at, attempt,
     unique_key, unique_states
 )
-VALUES (
-    :kind, :args, :queue, :priority, :max_attempts, :metadata, :tags, :scheduled_at,
+SELECT :kind, :args, :queue, :priority,
+    coalesce(iif(:inherits, json_extract(said.settings, '$.max_attempts'), NULL), :max_attempts),
+    :metadata, :tags, :scheduled_at,
     CASE WHEN :pending THEN 'pending' WHEN :scheduled_at > :now THEN 'scheduled' ELSE 'available' END,
     :now, 0, :unique_key, :unique_states
-)
+FROM (SELECT 1)
+LEFT JOIN django_river_queuerow AS said ON said.name = :queue
+WHERE coalesce(said.removal, '') = ''
 ON CONFLICT DO NOTHING
-RETURNING id, state, attempt, scheduled_at, created_at;
+RETURNING id, state, attempt, scheduled_at, created_at, max_attempts;
 
 -- name: job_by_unique_key
 -- The conditions of the unique index to the letter: SQLite uses a partial index only if it finds them all.
