@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -195,6 +196,18 @@ def read(options: Mapping[str, Any]) -> dict[str, Any]:
         reader = _READ.get(name)
         values[name] = value if value is None or reader is None else reader(value)
     return values
+
+
+def said(raw: str) -> dict[str, Any]:
+    """What a row says, as fields. What this release does not know, or would refuse, says nothing: another one may."""
+    found: Any = json.loads(raw)
+    return read(
+        {
+            name: value
+            for name, value in (found.items() if isinstance(found, Mapping) else ())
+            if name.islower() and name.upper() in _OPTIONS and _OPTIONS[name.upper()].accepts(value)
+        }
+    )
 
 
 def written(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,15 @@ class TestEveryClient:
         assert "tenant-1" in ClientRow.objects.get().queues
         assert Queue.objects.filter(name="tenant-1").exists()
 
+    def test_says_it_again_after_a_while(self, run, monkeypatch):
+        monkeypatch.setattr(queue_duties, "TOUCH_SECONDS", 0.1)
+        monkeypatch.setattr(queue_duties, "ROWS_LISTENING", 0.1)
+        client = run()
+        wait_until(lambda: ClientRow.objects.get().applied)
+        ClientRow.objects.update(applied={})
+
+        wait_until(lambda: sorted(ClientRow.objects.get().applied) == sorted(client.producers), 10)
+
     def test_comes_up_with_what_was_said_before(self, run):
         queues.add("tenant-1", max_workers=3)
         queues.remove("other")
@@ -171,6 +180,39 @@ class TestEveryClient:
         wait_until(lambda: client.producers["default"].is_paused)
 
         wait_until(lambda: not client.producers["default"].is_paused)
+
+    def test_claims_nothing_from_a_queue_that_was_paused_before_it_came(self, run):
+        queues.pause("tenant-1")
+        client = run()
+        seen = []
+        adopt = client.engine.fetcher.adopt
+        client.engine.fetcher.adopt = lambda producers, **given: (
+            seen.append({name: one.is_paused for name, one in producers.items()}) or adopt(producers, **given)
+        )
+        queues.add("tenant-1")
+        wait_until(lambda: "tenant-1" in client.producers, 5)
+
+        assert {told["tenant-1"] for told in seen if "tenant-1" in told} == {True}
+
+    def test_counts_what_still_runs_when_a_queue_comes_back(self, run, flag):
+        client = run(labels={"gpu": "yes"})
+        queues.add("tenant-1", max_workers=1)
+        until_told.using(queue="tenant-1").enqueue(str(flag))
+        wait_until(flag.exists, 10)
+        queues.update("tenant-1", on={"gpu": "no"})
+        wait_until(lambda: "tenant-1" not in client.producers, 5)
+        queues.update("tenant-1", on=queues.INHERIT)
+        wait_until(lambda: "tenant-1" in client.producers, 5)
+
+        assert client.producers["tenant-1"].running == 1
+        assert not client.producers["tenant-1"].is_closed
+        flag.unlink()
+        wait_until(lambda: not Job.objects.open().exists())
+
+    def test_is_not_harmed_by_what_another_release_has_said(self, run):
+        QueueRow.objects.create(name="tenant-1", settings={"colour": "red", "max_workers": 3})
+
+        assert run().producers["tenant-1"].max_workers == 3
 
 
 class TestRemoval:

@@ -88,6 +88,8 @@ class QueueDuties:
 
     def _touch(self, names: Collection[str] | None = None) -> float:
         self._follow_pauses(self.keeper.storage.queue_touch, names)
+        if names is None:
+            self.queue_set.say_again()
         return TOUCH_SECONDS
 
     def _reconcile(self) -> float:
@@ -116,7 +118,7 @@ class QueueDuties:
         storage = self.keeper.storage
         changed = self.queue_set.look(storage)
         if self.queue_set.config.queue_layers.patterns:
-            changed |= self.queue_set.find(storage.job_queues())
+            changed |= self.queue_set.find(storage, storage.job_queues())
         if changed:
             self._touch(changed & self.queue_set.producers.keys())
             self.on_change()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from django_river.conf import Config
 from django_river.queue_choice import Choice
-from django_river.queue_options import QueueConfig, read
+from django_river.queue_options import QueueConfig, said
 from django_river.storage.base import Storage
 from django_river.storage.queues import QueueRow
 
@@ -76,6 +75,6 @@ class QueuePlan:
         return known[1]
 
     def _made(self, name: str, row: QueueRow | None) -> QueueConfig:
-        said = {} if row is None else read(json.loads(row.settings))
+        given = {} if row is None else said(row.settings)
         own = self.named.get(name)
-        return self.config.queue(name, said) if own is None else replace(own, **said)
+        return self.config.queue(name, given) if own is None else replace(own, **given)

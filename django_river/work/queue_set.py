@@ -71,13 +71,13 @@ class QueueSet:
         self.plan.look(storage)
         if self.plan.digest == self._digest:
             return set()
-        changed = self._apply()
+        changed = self._apply(storage)
         self._digest = self.plan.digest
         return changed
 
-    def find(self, names: Collection[str]) -> set[str]:
+    def find(self, storage: Storage, names: Collection[str]) -> set[str]:
         """Queues that have jobs: those that match a pattern of the settings are worked from now on."""
-        return self._apply() if self.plan.find(names) else set()
+        return self._apply(storage) if self.plan.find(names) else set()
 
     def set_paused(self, name: str, *, is_paused: bool) -> None:
         """Stop or resume claiming from a queue; what has not begun is handed back."""
@@ -125,15 +125,18 @@ class QueueSet:
             storage.queue_apply(client_id, said)
             self._said = said
 
-    def _apply(self) -> set[str]:
+    def say_again(self) -> None:
+        """Our row may have been lost and made anew: the next time, say it though nothing has changed."""
+        self._said = ""
+
+    def _apply(self, storage: Storage) -> set[str]:
         """Make the set what it should be; the queues that have come or gone."""
+        wanted = self.plan.wanted()
+        coming = self._coming(storage, sorted(wanted.keys() - self.producers.keys()), wanted)
         producers = {}
-        for name, config in self.plan.wanted().items():
-            producer = self.producers.get(name)
-            if producer is None:
-                producer = Producer(name, config=config)
-                logger.debug("queue %s is worked from now on", name)
-            elif producer.config != config:
+        for name, config in wanted.items():
+            producer = self.producers.get(name) or coming[name]
+            if producer.config != config:
                 producer.apply(config)
                 producer.may_have_work = True
             row = self.plan.rows.get(name)
@@ -143,8 +146,23 @@ class QueueSet:
             producers[name] = producer
         before, self.producers = self.producers, producers
         self._retire([producer for name, producer in before.items() if name not in producers])
+        self._scalers = {name: one for name, one in self._scalers.items() if name in producers}
         self._tell()
         return set(before.keys() ^ producers.keys())
+
+    def _coming(
+        self, storage: Storage, names: Sequence[str], wanted: Mapping[str, QueueConfig]
+    ) -> dict[str, Producer]:
+        """Producers of queues that come: those of which jobs still run come back. None claims before its pause is known."""
+        paused = {row.name for row in storage.queue_list(names) if row.is_paused} if names else set()
+        back = {producer.name: producer for producer in self._retired if producer.load}
+        coming = {}
+        for name in names:
+            producer = coming[name] = back.get(name) or Producer(name, config=wanted[name])
+            producer.is_paused = name in paused
+            logger.debug("queue %s is worked from now on", name)
+        self._retired = [producer for producer in self._retired if producer.name not in coming]
+        return coming
 
     def _retire(self, producers: Sequence[Producer]) -> None:
         for producer in producers:
