@@ -265,11 +265,23 @@ class Config:
         sizes = [queue.most_workers for queue in queues.values()]
         return min(sum(sizes), max(DEFAULT_SLOTS, *sizes)) if sizes else 1
 
-    def retentions(self, state: str) -> dict[str | None, float]:
-        """How long jobs that ended in this state are kept: by queue, and as ``None`` in all that say nothing else."""
+    def retentions(
+        self, state: str, queues: Mapping[str, QueueConfig] | None = None
+    ) -> dict[str | None, float]:
+        """How long jobs that ended in this state are kept: by queue, and as ``None`` in all others.
+
+        ``queues`` are those that there are, as they stand; without them, those of the settings.
+        """
         name = f"{state}_retention"
-        own = {queue: getattr(options, name) for queue, options in self.queues.items()}
-        return {None: getattr(self, name)} | {queue: kept for queue, kept in own.items() if kept is not None}
+        general: float = getattr(self, name)
+        others: float | None = self.queue_layers.defaults.get(name)
+        found: dict[str | None, float] = {None: general if others is None else others}
+        for queue, options in (self.queues if queues is None else queues).items():
+            kept: float | None = getattr(options, name)
+            kept = general if kept is None else kept
+            if kept != found[None]:
+                found[queue] = kept
+        return found
 
 
 _RETENTIONS = frozenset({"COMPLETED_RETENTION", "CANCELLED_RETENTION", "DISCARDED_RETENTION"})

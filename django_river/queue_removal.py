@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django_river import storage
 from django_river.hints import hints
 from django_river.storage.base import Storage
-from django_river.storage.queues import Removal
+from django_river.storage.queues import QueueRow, Removal
 
 #: Jobs moved or deleted in one transaction.
 BATCH = 1000
@@ -34,34 +34,28 @@ class Removed:
 def remove_jobs(name: str, how: Removal, *, to: str, timeout: float | None, using: str) -> Removed:
     """Move or delete what waits, and wait for the rest; ``None`` does not wait."""
     store = storage.for_caller(using)
+    row = QueueRow(name, "{}", how.value, to, is_removed=False, version="")
     give_up_at = None if timeout is None else time.monotonic() + timeout
     never = threading.Event()
     done = 0
     while True:
-        done += clear(store, name, how, to=to)
-        is_done = settle(store, name)
-        if done and to:
+        count = 0
+        while more := clear_batch(store, row):
+            count += more
+        done += count
+        is_done = not store.queue_open([name])
+        store.queue_row_set_removed(name, is_removed=is_done)
+        if count and to:
             hints.wake_on_commit(using, [to])
         if is_done or give_up_at is None or time.monotonic() >= give_up_at:
             return Removed(done, is_done)
         never.wait(LOOK_SECONDS)
 
 
-def clear(store: Storage, name: str, how: Removal, *, to: str) -> int:
-    """Move or delete what waits in a queue; how many jobs."""
-    done = 0
-    while how is not Removal.DRAIN:
-        count = (
-            store.job_move(name, to, BATCH) if how is Removal.MOVE else store.job_delete_in_queue(name, BATCH)
-        )
-        if not count:
-            break
-        done += count
-    return done
-
-
-def settle(store: Storage, name: str) -> bool:
-    """Write down whether the last job is gone; whether it is."""
-    is_done = not store.queue_has_open(name)
-    store.queue_row_set_removed(name, is_removed=is_done)
-    return is_done
+def clear_batch(store: Storage, row: QueueRow) -> int:
+    """Move or delete some of what waits in a queue that is being removed; how many jobs, and 0 at the end."""
+    if row.removal == Removal.MOVE:
+        return store.job_move(row.name, row.moved_to, BATCH)
+    if row.removal == Removal.DELETE:
+        return store.job_delete_in_queue(row.name, BATCH)
+    return 0

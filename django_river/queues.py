@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -30,7 +30,16 @@ from django_river.exceptions import QueueExists, UnknownQueue
 from django_river.hints import hints
 from django_river.known_queues import known_queues
 from django_river.names import queue_problem
-from django_river.queue_options import NAMES, Effective, QueueConfig, check_settings, conflict, read, written
+from django_river.queue_options import (
+    NAMES,
+    Effective,
+    QueueConfig,
+    check_settings,
+    conflict,
+    read,
+    said,
+    written,
+)
 from django_river.queue_removal import Removed, remove_jobs
 from django_river.storage.queues import QueueRow, Removal
 
@@ -108,7 +117,7 @@ def update(name: str, *, using: str | None = None, **settings: Any) -> Effective
     _check(name, given, row=row, inherit=inherit)
     storage.for_caller(alias).queue_row_change(name, json.dumps(written(given)), inherit=inherit)
     known_queues.forget(alias)
-    before = {} if row is None else read(json.loads(row.settings))
+    before = {} if row is None else said(row.settings)
     holds = {key: value for key, value in {**before, **read(given)}.items() if key not in inherit}
     return config().queue_layers.effective(name, holds)
 
@@ -158,13 +167,16 @@ def pause(
     if until is not None and not isinstance(until, datetime | timedelta):
         raise TypeError(f"until must be a datetime or a timedelta, got {until!r}")
     moment = _aware(until) if isinstance(until, datetime) else None
+    delay = until if isinstance(until, timedelta) else None
     store = storage.for_caller(alias)
-    names = store.queue_pause(name)
-    store.queue_resume_at(
-        names if name == ALL else [name],
-        moment=moment,
-        delay=until if isinstance(until, timedelta) else None,
-    )
+    with store.session.atomic():
+        if name != ALL:
+            # First: who resumes it by the clock just now has done so before we pause it, or does not.
+            store.queue_resume_at([name], moment=moment, delay=delay)
+            return store.queue_pause(name)
+        names = store.queue_pause(ALL)
+        # All that is paused stays so; with a moment, only what was not paused before ends with it.
+        store.queue_resume_at(_resuming(alias) if until is None else names, moment=moment, delay=delay)
     return names
 
 
@@ -175,8 +187,9 @@ def resume(name: str = ALL, *, using: str | None = None) -> builtins.list[str]:
     """
     alias = _alias(name, using)
     store = storage.for_caller(alias)
-    names = store.queue_resume(name)
-    store.queue_resume_at(names if name == ALL else [name])
+    with store.session.atomic():
+        names = store.queue_resume(name)
+        store.queue_resume_at(_resuming(alias) if name == ALL else [name])
     if names:
         hints.wake_on_commit(alias, names)
     return names
@@ -186,12 +199,18 @@ def get(name: str, *, using: str | None = None) -> QueueInfo:
     """A queue as it stands. Raises :class:`UnknownQueue`, and :class:`ValueError` for what is no name."""
     alias = _alias(name, using)
     _known(name, alias, is_closing_too=True)
-    return _info(name, alias)
+    found = list([name], using=alias)
+    if not found:
+        raise _unknown(name)
+    return found[0]
 
 
-def list(*, using: str | None = None) -> builtins.list[QueueInfo]:
-    """All queues that the settings name, that have been added, or that some client has worked, by name."""
-    return _infos(using or config().database)
+def list(names: Iterable[str] | None = None, *, using: str | None = None) -> builtins.list[QueueInfo]:
+    """These queues, whoever has heard of them; or all that the settings name, that were added, or that a client works.
+
+    By name, but for those that are removed.
+    """
+    return _infos(using or config().database, None if names is None else sorted(set(names)))
 
 
 aadd = sync_to_async(add)
@@ -227,12 +246,12 @@ def _check(
     if name == ALL:
         raise ValueError(queue_problem(name))
     check_settings(settings)
-    said = {} if row is None else read(json.loads(row.settings))
+    before = {} if row is None else said(row.settings)
     for key in inherit or ():
         if key not in NAMES:
             check_settings({key: None})
-        said.pop(key, None)
-    text = conflict(config().queue(name, said | read(settings)))
+        before.pop(key, None)
+    text = conflict(config().queue(name, before | read(settings)))
     if text is not None:
         raise ValueError(text)
 
@@ -246,12 +265,18 @@ def _known(name: str, using: str, *, is_closing_too: bool = False) -> QueueRow |
     else:
         is_there = not row.removal or (is_closing_too and not row.is_removed)
     if not is_there:
-        raise UnknownQueue(f"there is no queue {name!r}; add() adds one")
+        raise _unknown(name)
     return row
 
 
-def _info(name: str, using: str) -> QueueInfo:
-    return _infos(using, [name])[0]
+def _unknown(name: str) -> UnknownQueue:
+    return UnknownQueue(f"there is no queue {name!r}; add() adds one")
+
+
+def _resuming(using: str) -> builtins.list[str]:
+    """The queues that are to be resumed by the clock."""
+    resume = apps.get_model("django_river", "QueueResume")
+    return [*resume.objects.using(using).values_list("name", flat=True)]
 
 
 def _infos(using: str, names: builtins.list[str] | None = None) -> builtins.list[QueueInfo]:
@@ -289,7 +314,7 @@ def _infos(using: str, names: builtins.list[str] | None = None) -> builtins.list
 
 
 def _effective(name: str, row: QueueRow | None) -> Effective:
-    return config().queue_layers.effective(name, {} if row is None else read(json.loads(row.settings)))
+    return config().queue_layers.effective(name, {} if row is None else said(row.settings))
 
 
 def _applied(name: str, row: QueueRow | None, clients: Any) -> tuple[dict[str, int], builtins.list[str]]:

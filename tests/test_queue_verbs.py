@@ -125,6 +125,17 @@ class TestUpdate:
         with pytest.raises(ValueError, match="must not be more than max_workers"):
             queues.update("tenant-1", min_workers=4)
 
+    def test_leaves_alone_what_another_release_has_said(self):
+        QueueRow.objects.create(
+            name="tenant-1", settings={"weight": 2, "colour": "red", "max_workers": "many"}
+        )
+
+        info = queues.get("tenant-1")
+
+        assert (info.config.weight, info.config.max_workers) == (2, 10)
+        assert queues.update("tenant-1", timeout=5).config.weight == 2
+        assert rows()["tenant-1"]["colour"] == "red"
+
 
 class TestInheritance:
     @pytest.fixture(autouse=True)
@@ -268,6 +279,19 @@ class TestPauseUntil:
             queues.pause("a", until=timedelta(hours=1))
             forget()
             assert not QueueResume.objects.exists()
+
+    def test_of_all_does_not_end_what_was_paused_before(self):
+        queues.pause("a")
+        QueueFactory(name="b")
+        queues.pause(until=timedelta(hours=1))
+
+        assert list(QueueResume.objects.values_list("name", flat=True)) == ["b"]
+
+    def test_is_forgotten_by_a_plain_pause_of_all(self):
+        queues.pause("a", until=timedelta(hours=1))
+        queues.pause()
+
+        assert not QueueResume.objects.exists()
 
     def test_wants_a_moment_with_a_zone(self):
         with pytest.raises(ValueError, match="until must be aware"):

@@ -9,7 +9,7 @@ long, is found by a *sweep*, which begins at the lowest id again and again, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
@@ -18,12 +18,15 @@ from django_river.conf import Config
 from django_river.jobs.states import FINAL, State
 from django_river.maintenance.chore import REST, Chore
 from django_river.option import KEEP
+from django_river.queue_options import QueueConfig
 from django_river.storage.upkeep import CleanedPage, Retention, Upkeep
 
 #: How often the front moves on, in seconds.
 FRONT_INTERVAL = 5.0
 #: Ids are looked for in spans of as many as a page may have; where they are few and far between, of up to so many times.
 LONGEST_STRETCH = 2**40
+#: How often to look whether other spans hold, in seconds.
+LOOK_SECONDS = 10.0
 #: A page that failed keeps no other walk from its turn.
 FAILED_WAIT = 30.0
 
@@ -74,18 +77,22 @@ class Walk:
 class JobCleaner(Chore):
     """A page of one walk at a time, whichever is due first."""
 
-    def __init__(self, *, upkeep: Upkeep, lock: Lock, retentions: list[Retention]) -> None:
+    def __init__(self, *, upkeep: Upkeep, lock: Lock, retentions: Callable[[], Sequence[Retention]]) -> None:
         super().__init__("job-cleaner", upkeep=upkeep, lock=lock)
-        fronts = [Walk(retention) for retention in retentions]
-        sweeps = [Walk(retention, is_sweep=True) for retention in retentions]
-        for sweep in sweeps:
-            # The fronts begin at the lowest id themselves.
-            sweep.due_at = time.monotonic() + sweep.interval
-        self.walks = fronts + sweeps
+        #: Asked again and again: what is said of queues changes.
+        self.retentions = retentions
+
+        self.walks: list[Walk] = []
+        self._look_at = float("-inf")
 
     def run_once(self) -> float:
         """Clean one page; answer when another is due."""
         began = time.monotonic()
+        if began >= self._look_at:
+            self.adopt(self.retentions())
+            self._look_at = began + LOOK_SECONDS
+        if not self.walks:
+            return LOOK_SECONDS
         walk = min(self.walks, key=lambda walk: walk.due_at)
         if walk.due_at <= began:
             try:
@@ -94,6 +101,23 @@ class JobCleaner(Chore):
                 walk.give_way(began)
                 raise
         return max(0.0, min(walk.due_at for walk in self.walks) - time.monotonic())
+
+    def adopt(self, retentions: Sequence[Retention]) -> None:
+        """Go by these spans from now on. Walks of a span that has held before go on where they are.
+
+        What a queue that has come to such a span has left behind, the sweep finds.
+        """
+        known = {_walked(walk.retention, is_sweep=walk.is_sweep): walk for walk in self.walks}
+        self.walks = []
+        for is_sweep in (False, True):
+            for retention in retentions:
+                walk = known.get(_walked(retention, is_sweep=is_sweep))
+                if walk is None:
+                    walk = Walk(retention, is_sweep=is_sweep)
+                    # The fronts begin at the lowest id themselves.
+                    walk.due_at = time.monotonic() + walk.interval if is_sweep else 0.0
+                walk.retention = retention
+                self.walks.append(walk)
 
     def _clean(self, walk: Walk, began: float) -> None:
         limit = self.batch.size
@@ -110,11 +134,20 @@ class JobCleaner(Chore):
         walk.advance(page, began=began, is_sparse=is_quick and page.examined < limit)
 
 
-def retentions(config: Config) -> list[Retention]:
-    """What the settings say, queues with the same span together; what is kept for ever is left out."""
+def retentions(config: Config, queues: Mapping[str, QueueConfig] | None = None) -> list[Retention]:
+    """What holds for these queues (those of the settings) and all others, those with the same span together.
+
+    What is kept for ever is left out.
+    """
     return [
-        retention for state in sorted(FINAL) for retention in _retentions_of(state, config.retentions(state))
+        retention
+        for state in sorted(FINAL)
+        for retention in _retentions_of(state, config.retentions(state, queues))
     ]
+
+
+def _walked(retention: Retention, *, is_sweep: bool) -> tuple[object, ...]:
+    return retention.state, retention.kept_for, retention.is_for_others, is_sweep
 
 
 def _retentions_of(state: State, spans: Mapping[str | None, float]) -> list[Retention]:

@@ -21,7 +21,7 @@ INTERVAL = 3600.0
 
 
 class QueueCleaner(Chore):
-    """Never one with a job, a pause, metadata, or a name that the settings have.
+    """Never one with a job, a pause, metadata, settings of its own, or a name that the settings have.
 
     That a queue has no job of any state can only be said by looking at all jobs: page by page, without haste, and only
     if there is a queue that nothing else speaks for.

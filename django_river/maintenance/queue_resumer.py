@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from threading import Lock
 
-from django_river.service import Service
+from django_river.maintenance.chore import Chore
 from django_river.storage.base import Storage
+from django_river.storage.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -15,30 +16,22 @@ logger = logging.getLogger(__name__)
 INTERVAL = 0.5
 
 
-class QueueResumer(Service):
+class QueueResumer(Chore):
     """Looks whether a pause is over."""
 
-    def __init__(self, *, storage: Storage, lock: Lock, on_resume: Callable[[], None]) -> None:
-        super().__init__("queue-resumer")
+    def __init__(
+        self, *, upkeep: Upkeep, lock: Lock, storage: Storage, on_resume: Callable[[], None]
+    ) -> None:
+        super().__init__("queue-resumer", upkeep=upkeep, lock=lock)
+        #: On the session of ``upkeep``.
         self.storage = storage
-        self.lock = lock
         self.on_resume = on_resume
 
-    def step(self) -> float:
-        with self.lock:
-            if not self.is_stopping:
-                self.run_once()
+    def run_once(self) -> float:
+        """Resume what is to be resumed by now."""
+        if self.storage.queue_resume_is_due():
+            names = self.upkeep.in_term(self.storage.queue_resume_due) or ()
+            if names:
+                logger.info("resumed by the clock: %s", ", ".join(names))
+                self.on_resume()
         return INTERVAL
-
-    def cleanup(self) -> None:
-        # Another one may still need it, and opens it again.
-        with self.lock:
-            self.storage.close()
-
-    def run_once(self) -> list[str]:
-        """Resume what is to be resumed by now; the queues."""
-        names = self.storage.queue_resume_due()
-        if names:
-            logger.info("resumed by the clock: %s", ", ".join(names))
-            self.on_resume()
-        return names

@@ -27,8 +27,9 @@ from django_river.maintenance.queue_cleaner import QueueCleaner
 from django_river.maintenance.queue_remover import QueueRemover
 from django_river.maintenance.queue_resumer import QueueResumer
 from django_river.maintenance.reindexer import Reindexer
+from django_river.queue_options import said
 from django_river.service import Service
-from django_river.storage.upkeep import TermOver, Upkeep
+from django_river.storage.upkeep import Retention, TermOver, Upkeep
 from django_river.terms import Term
 
 #: No statement of a service may take longer than this, in seconds, but to build an index.
@@ -94,8 +95,7 @@ def leader_services(
                 on_fault=on_fault,
             )
         )
-    if kept := retentions(config):
-        services.append(JobCleaner(upkeep=patient, lock=lock, retentions=kept))
+    services.append(JobCleaner(upkeep=patient, lock=lock, retentions=partial(_retentions, config, patient)))
     if config.reindex_at is not None:
         slow = open_upkeep(timeout=reindexer.TIMEOUT)
         services.append(Reindexer(upkeep=slow, lock=Lock(), at=config.reindex_at))
@@ -105,12 +105,19 @@ def leader_services(
 def _queue_services(
     config: Config, shared: Upkeep, lock: Lock, on_resume: Callable[[], None]
 ) -> Sequence[Service]:
-    """They need no term: done twice, what they do is done."""
     store = storage.storage_on(shared.session, config.database)
     return (
-        QueueRemover(storage=store, lock=lock, named=config.queues),
-        QueueResumer(storage=store, lock=lock, on_resume=on_resume),
+        QueueRemover(upkeep=shared, lock=lock, storage=store, named=config.queues),
+        QueueResumer(upkeep=shared, lock=lock, storage=store, on_resume=on_resume),
     )
+
+
+def _retentions(config: Config, upkeep: Upkeep) -> Sequence[Retention]:
+    """By what is said now of all queues that there are."""
+    rows = storage.storage_on(upkeep.session, config.database).queue_row_list()
+    names = {*config.queues, *(row.name for row in rows), *upkeep.queue_names()}
+    given = {row.name: said(row.settings) for row in rows}
+    return retentions(config, {name: config.queue(name, given.get(name)) for name in names})
 
 
 def _periodic_services(

@@ -209,8 +209,11 @@ class Queues(ABC):
         """What waits in these queues: some probes of the fetch index each."""
 
     @abstractmethod
-    def queue_has_open(self, name: str) -> bool:
-        """Whether a queue has jobs that run, or that will without anybody's doing."""
+    def queue_open(self, names: Sequence[str]) -> set[str]:
+        """Those of the queues that have jobs that run, or that will without anybody's doing.
+
+        Reads all scheduled and retryable jobs there are, once for all names.
+        """
 
     @abstractmethod
     def queue_minute(self) -> datetime:
@@ -233,6 +236,10 @@ class Queues(ABC):
     @abstractmethod
     def queue_resume_due(self) -> list[str]:
         """Resume the queues whose moment has come, and tell the clients."""
+
+    @abstractmethod
+    def queue_resume_is_due(self) -> bool:
+        """Whether there is a queue whose moment has come. Writes nothing."""
 
     @abstractmethod
     def queue_row_add(self, name: str, settings: str) -> bool:

@@ -10,10 +10,10 @@ Batches are the caller's choice (``limit``); none waits for a row that somebody 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import time, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from django_river.faults import Fault
 from django_river.jobs.run_times import Sample
@@ -22,6 +22,9 @@ from django_river.storage.base import Session
 
 if TYPE_CHECKING:
     from django_river.terms import Term
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,14 @@ class Upkeep(ABC):
     def cancel(self) -> None:
         """End the statement that is at work, if there is one, with an error; from any thread."""
         self.session.cancel()
+
+    def in_term(self, write: Callable[[], T]) -> T | None:
+        """Let statements that carry no term of their own write in the name of ours, in one transaction.
+
+        They must be run on our session. ``None``, and nothing is written, once the term is over.
+        """
+        with self.session.atomic():
+            return write() if self.leader_holds() else None
 
     # Clients
 
@@ -242,6 +253,10 @@ class Upkeep(ABC):
         """Seconds that the present lease still holds, whoever has it; negative if it is over, ``None`` without any."""
 
     @abstractmethod
+    def leader_holds(self) -> bool:
+        """Whether our own term is in force; within a transaction, no other begins before that is over."""
+
+    @abstractmethod
     def leader_lasts(self) -> bool:
         """Whether our own term is in force."""
 
@@ -253,7 +268,14 @@ class Upkeep(ABC):
 
     @abstractmethod
     def queue_idle(self, *, untouched_for: timedelta, keep: Collection[str], limit: int) -> list[str]:
-        """Queues that nobody has worked for so long, that are not paused, have no metadata and no available job."""
+        """Queues that nobody has worked for so long, of which nothing is said, and that have no available job.
+
+        Said of a queue is a pause, metadata, or what was given at run time.
+        """
+
+    @abstractmethod
+    def queue_names(self) -> list[str]:
+        """Queues that somebody has worked of late."""
 
     @abstractmethod
     def queue_search(self, names: Sequence[str], *, after: int, limit: int) -> QueuePage:

@@ -12,7 +12,9 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from django_river.conf import Config, QueueConfig
+from django_river import queues
+from django_river.conf import Config, QueueConfig, config
+from django_river.jobs.registry import Registry
 from django_river.jobs.states import State
 from django_river.maintenance import job_cleaner as module
 from django_river.maintenance.batch_size import BatchSize
@@ -24,10 +26,12 @@ from django_river.maintenance.job_cleaner import (
     Walk,
     retentions,
 )
+from django_river.maintenance.services import leader_services
 from django_river.models import Job
 from django_river.option import KEEP
 from django_river.storage.upkeep import CleanedPage, Retention
-from tests.factories import JobFactory
+from tests.factories import JobFactory, QueueFactory
+from tests.periodic import registry_of
 from tests.waiting import wait_until
 
 HOUR = timedelta(hours=1)
@@ -48,7 +52,9 @@ def build(upkeep):
     built = []
 
     def build(*given, size=1000):
-        cleaner = JobCleaner(upkeep=upkeep, lock=Lock(), retentions=list(given or retentions(Config())))
+        found = list(given or retentions(Config()))
+        cleaner = JobCleaner(upkeep=upkeep, lock=Lock(), retentions=lambda: found)
+        cleaner.adopt(found)
         cleaner.batch = BatchSize(size, least=size, most=size)
         built.append(cleaner)
         return cleaner
@@ -112,6 +118,75 @@ class TestRetentions:
         assert found == [
             Retention(state=State.DISCARDED, kept_for=timedelta(0), queues=("a",), is_for_others=False)
         ]
+
+    def test_follow_what_holds_for_each_queue(self):
+        config = Config(queues={"a": QueueConfig(completed_retention=60.0)})
+        now = {"a": QueueConfig(completed_retention=5.0), "tenant-1": QueueConfig(completed_retention=5.0)}
+        found = [r for r in retentions(config, now) if r.state is State.COMPLETED]
+
+        assert found == [
+            Retention(state=State.COMPLETED, kept_for=DAY, queues=("a", "tenant-1")),
+            Retention(
+                state=State.COMPLETED,
+                kept_for=timedelta(seconds=5),
+                queues=("a", "tenant-1"),
+                is_for_others=False,
+            ),
+        ]
+
+
+class TestLayers:
+    @pytest.fixture
+    def service(self, begin, settings):
+        settings.DJANGO_RIVER = {
+            "QUEUE_DEFAULTS": {"COMPLETED_RETENTION": 50 * 3600},
+            "QUEUES": {
+                "default": {},
+                "named": {"COMPLETED_RETENTION": 3600},
+                "tenant-*": {"COMPLETED_RETENTION": KEEP},
+            },
+        }
+        services = leader_services(
+            begin(),
+            config=config(),
+            periodic=registry_of(),
+            known_kinds=list,
+            on_available=lambda queues: None,
+            on_fault=lambda *args: None,
+            judge=None,
+            registry=Registry(),
+            promise=lambda definition, priority: None,
+        )
+        (found,) = [service for service in services if isinstance(service, JobCleaner)]
+        yield found
+        for one in services:
+            assert one.stop(10)
+            one.cleanup()
+
+    def kept(self, service):
+        run(service)
+        return sorted(Job.objects.values_list("queue", flat=True))
+
+    def test_hold_for_jobs_that_are_over(self, service):
+        QueueFactory(name="tenant-1")
+        for queue in ("default", "named", "tenant-1", "foreign"):
+            over(queue=queue)
+        over(queue="default", age=3 * DAY)
+
+        assert self.kept(service) == ["default", "foreign", "tenant-1"]
+
+    def test_are_overruled_at_run_time(self, service, monkeypatch):
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+        for queue in ("default", "named", "added"):
+            over(queue=queue)
+        queues.update("named", completed_retention=-1)
+        queues.add("added", completed_retention=3600)
+        assert self.kept(service) == ["default", "named"]
+
+        queues.update("named", completed_retention=queues.INHERIT)
+        for walk in service.walks:
+            walk.due_at = 0.0
+        wait_until(lambda: self.kept(service) == ["default"])
 
 
 class TestWalk:

@@ -137,7 +137,7 @@ QUEUES_OF_THEIR_OWN = {
     "queues with jobs": (lambda s, ids: s.job_queues(), {FETCH}),
     "running": (lambda s, ids: s.queue_running(["q1", "q2", "none"]), {RUNNING}),
     "running in processes": (lambda s, ids: s.client_running("host.example", [1, 2]), {RUNNING}),
-    "has open": (lambda s, ids: s.queue_has_open("none"), {FETCH}, {RUNNING}, {DUE}),
+    "has open": (lambda s, ids: s.queue_open(["none"]), {FETCH}, {RUNNING}, {DUE}),
     "move what waits": (lambda s, ids: s.job_move("q1", "q2", 1000), {FETCH}),
     "move what waits for its time": (lambda s, ids: s._run("job_move_later", **MOVED), {DUE}),
     "delete what waits": (lambda s, ids: s.job_delete_in_queue("q1", 1000), {FETCH}),

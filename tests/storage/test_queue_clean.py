@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from django_river.jobs.states import State
-from django_river.models import Queue
+from django_river.models import Queue, QueueRow
 from tests.factories import JobFactory, QueueFactory
 from tests.storage.steps import HOUR
 
@@ -32,6 +32,7 @@ SPARED = {
     "a worker": lambda: QueueFactory(name="old", updated_at=timezone.now() - DAY + HOUR),
     "a pause": lambda: old(paused=True),
     "metadata": lambda: old(metadata={"limit": 5}),
+    "settings at run time": lambda: (old(), QueueRow.objects.create(name="old")),
     "an available job": lambda: (old(), JobFactory(queue="old")),
 }
 

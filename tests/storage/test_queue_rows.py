@@ -91,6 +91,21 @@ class TestRows:
         assert len(set(digests)) == 7
         assert store.queue_row_digest() == digests[-1]
 
+    def test_have_another_digest_after_a_change_that_had_to_wait(self, store):
+        store.queue_row_add("a", "{}")
+        store.queue_row_add("b", "{}")
+        before = store.queue_row_digest()
+        # Its moment was taken before it waited for the other's transaction.
+        QueueRow.objects.filter(name="a").update(
+            changed_at=QueueRow.objects.get(name="a").changed_at - ALWAYS
+        )
+        between = store.queue_row_digest()
+        QueueRow.objects.filter(name="a").update(
+            changed_at=QueueRow.objects.get(name="b").changed_at - timedelta(microseconds=1)
+        )
+
+        assert len({before, between, store.queue_row_digest()}) == 3
+
 
 class TestRemoval:
     def test_is_written_down_with_the_settings_kept(self, store):
@@ -147,20 +162,29 @@ class TestRemoval:
         assert sorted(QueueRow.objects.values_list("name", flat=True)) == ["b", "c"]
         assert sorted(Queue.objects.values_list("name", flat=True)) == ["b", "c"]
 
+    def test_is_not_forgotten_while_others_are_moved_there(self, store):
+        store.queue_row_close("a", Removal.MOVE, "b")
+        store.queue_row_close("b", Removal.DRAIN)
+        for name in "ab":
+            store.queue_row_set_removed(name, is_removed=True)
+
+        assert store.queue_row_prune(["a"], ALWAYS) == []
+        assert store.queue_row_prune([], ALWAYS) == ["a"]
+        assert store.queue_row_prune([], ALWAYS) == ["b"]
+
 
 class TestOpenJobs:
     @pytest.mark.parametrize("state", ["available", "running", "scheduled", "retryable"])
     def test_are_those_that_run_without_anybodys_doing(self, store, state):
         JobFactory(state=state, queue="a")
 
-        assert store.queue_has_open("a")
-        assert not store.queue_has_open("b")
+        assert store.queue_open(["a", "b"]) == {"a"}
 
     @pytest.mark.parametrize("state", ["pending", "completed", "cancelled", "discarded"])
     def test_are_no_others(self, store, state):
         JobFactory(state=state, queue="a")
 
-        assert not store.queue_has_open("a")
+        assert store.queue_open(["a"]) == set()
 
 
 def fill(queue="a"):
@@ -227,7 +251,9 @@ class TestResumeLater:
         store.queue_resume_at(["a"], delay=timedelta(seconds=-1))
         store.queue_resume_at(["b"], moment=datetime.now(UTC) + timedelta(hours=1))
 
+        assert store.queue_resume_is_due()
         assert store.queue_resume_due() == ["a"]
+        assert not store.queue_resume_is_due()
         assert store.queue_resume_due() == []
         assert sorted(Queue.objects.filter(paused_at=None).values_list("name", flat=True)) == ["a"]
 

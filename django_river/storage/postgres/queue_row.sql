@@ -35,9 +35,12 @@ WHERE %(names)s::text[] IS NULL OR name = ANY(%(names)s::text[])
 ORDER BY name;
 
 -- name: queue_row_prune
+-- A queue to which another's late jobs are moved is looked after for as long as that one.
 WITH gone AS (
     DELETE FROM django_river_queuerow
-    WHERE removed_at < now() - %(kept_for)s::interval AND name <> ALL(%(keep)s::text[])
+    WHERE removed_at < now() - %(kept_for)s::interval
+        AND name <> ALL(%(keep)s::text[])
+        AND name NOT IN (SELECT moved_to FROM django_river_queuerow)
     RETURNING name
 ), forgotten AS (
     DELETE FROM river_queue WHERE name IN (SELECT name FROM gone)
@@ -64,22 +67,21 @@ GROUP BY client.pid, job.queue;
 -- name: queue_apply
 UPDATE django_river_client SET applied = %(applied)s::jsonb WHERE id = %(client_id)s;
 
--- name: queue_has_open
--- Each question has an index of its own; asked as one, they would read the table. They name its order, or a planner that
--- expects to find one soon would begin with the jobs that are over.
-SELECT EXISTS (
-    SELECT FROM river_job
-    WHERE state = 'available' AND queue = %(name)s
+-- name: queue_open
+-- Each question has an index of its own; asked as one, they would read the table.
+SELECT asked.name
+FROM unnest(%(names)s::text[]) AS asked (name)
+CROSS JOIN LATERAL (
+    SELECT
+    FROM river_job
+    WHERE state = 'available' AND queue = asked.name
     ORDER BY priority, scheduled_at, id
     LIMIT 1
-) OR EXISTS (
-    SELECT FROM river_job WHERE state = 'running' AND queue = %(name)s ORDER BY id LIMIT 1
-) OR EXISTS (
-    SELECT FROM river_job
-    WHERE state IN ('retryable', 'scheduled') AND queue = %(name)s
-    ORDER BY scheduled_at, id
-    LIMIT 1
-);
+) AS head
+UNION
+SELECT queue FROM river_job WHERE state = 'running' AND queue = ANY(%(names)s::text[])
+UNION
+SELECT queue FROM river_job WHERE state IN ('retryable', 'scheduled') AND queue = ANY(%(names)s::text[]);
 
 -- name: queue_forget_resume
 DELETE FROM django_river_queueresume WHERE name = ANY(%(names)s::text[]);
@@ -90,6 +92,10 @@ SELECT DISTINCT name, coalesce(%(moment)s::timestamptz, now() + %(delay)s::inter
 FROM unnest(%(names)s::text[]) AS name
 ORDER BY name
 ON CONFLICT (name) DO UPDATE SET resume_at = EXCLUDED.resume_at;
+
+-- name: queue_resume_next
+-- A look before anything is locked.
+SELECT 1 FROM django_river_queueresume WHERE resume_at <= now() LIMIT 1;
 
 -- name: queue_resume_due
 DELETE FROM django_river_queueresume WHERE resume_at <= now() RETURNING name;

@@ -92,8 +92,8 @@ class QueuesDriver(BatchesDriver):
         rows = self._run("queue_backlogs", names=list(names), limit=BACKLOG_LIMIT)
         return [Backlog(name, available, max(0.0, waiting)) for name, available, waiting in rows]
 
-    def queue_has_open(self, name: str) -> bool:
-        return bool(self._run("queue_has_open", name=name)[0][0])
+    def queue_open(self, names: Sequence[str]) -> set[str]:
+        return {name for (name,) in self._run("queue_open", names=list(names))}
 
     def queue_minute(self) -> datetime:
         minute: datetime = self._run("queue_minute")[0][0]
@@ -129,6 +129,9 @@ class QueuesDriver(BatchesDriver):
             if resumed:
                 self.notify_many(TOPIC_CONTROL, [queue_payload("resume", name) for name in resumed])
         return resumed
+
+    def queue_resume_is_due(self) -> bool:
+        return bool(self._run("queue_resume_next"))
 
     def queue_row_add(self, name: str, settings: str) -> bool:
         return bool(self._run("queue_row_add", name=name, settings=settings, payload=QUEUES_CHANGED))

@@ -129,6 +129,9 @@ class PostgresUpkeep(Upkeep):
         seconds: float | None = self._run("job_seconds_until_due")[0][0]
         return seconds
 
+    def leader_holds(self) -> bool:
+        return bool(self._run("leader_hold"))
+
     def leader_lasts(self) -> bool:
         return bool(self._run("leader_lasts")[0][0])
 
@@ -143,6 +146,9 @@ class PostgresUpkeep(Upkeep):
     def queue_idle(self, *, untouched_for: timedelta, keep: Collection[str], limit: int) -> list[str]:
         rows = self._run("queue_idle", untouched_for=untouched_for, keep=list(keep), limit=limit)
         return [name for (name,) in rows]
+
+    def queue_names(self) -> list[str]:
+        return [name for (name,) in self._run("queue_names")]
 
     def queue_search(self, names: Sequence[str], *, after: int, limit: int) -> QueuePage:
         ((found, last_id),) = self._run("queue_search", names=list(names), after=after, limit=limit)

@@ -428,6 +428,7 @@ WHERE name = ANY(ARRAY(
         AND paused_at IS NULL
         AND metadata = '{}'
         AND NOT EXISTS (SELECT FROM river_job WHERE state = 'available' AND queue = idle.name)
+        AND NOT EXISTS (SELECT FROM django_river_queuerow AS said WHERE said.name = idle.name)
         AND EXISTS (SELECT FROM term)
     ORDER BY name
     FOR UPDATE SKIP LOCKED
@@ -442,8 +443,12 @@ WHERE updated_at < statement_timestamp() - %(untouched_for)s::interval
     AND metadata = '{}'
     AND name <> ALL(%(keep)s::text[])
     AND NOT EXISTS (SELECT FROM river_job WHERE state = 'available' AND queue = idle.name)
+    AND NOT EXISTS (SELECT FROM django_river_queuerow AS said WHERE said.name = idle.name)
 ORDER BY updated_at
 LIMIT %(limit)s;
+
+-- name: queue_names
+SELECT name FROM river_queue ORDER BY name;
 
 -- name: queue_search
 SELECT array_agg(DISTINCT queue) FILTER (WHERE queue = ANY(%(names)s::text[])), max(id)

@@ -16,7 +16,13 @@ SET settings = excluded.settings, removal = excluded.removal, moved_to = exclude
 UPDATE django_river_queuerow SET settings = :settings, changed_at = :now WHERE name = :name;
 
 -- name: queue_row_digest
-SELECT count(*) || ' ' || coalesce(max(changed_at), '') FROM django_river_queuerow;
+-- The digits of all moments, from the day on, added up: the last moment alone would hide a change that had to wait for
+-- the write lock.
+SELECT count(*) || ' ' || coalesce(sum(CAST(
+    substr(changed_at, 9, 2) || substr(changed_at, 12, 2) || substr(changed_at, 15, 2) || substr(changed_at, 18, 2)
+        || substr(changed_at, 21) AS INTEGER
+)), 0)
+FROM django_river_queuerow;
 
 -- name: queue_row_list
 SELECT name, settings, removal, moved_to, removed_at IS NOT NULL, changed_at
@@ -26,7 +32,9 @@ ORDER BY name;
 
 -- name: queue_row_prune
 DELETE FROM django_river_queuerow
-WHERE removed_at < :before AND name NOT IN (SELECT value FROM json_each(:keep))
+WHERE removed_at < :before
+    AND name NOT IN (SELECT value FROM json_each(:keep))
+    AND name NOT IN (SELECT moved_to FROM django_river_queuerow)
 RETURNING name;
 
 -- name: queue_forget
@@ -56,10 +64,16 @@ GROUP BY client.pid, running.queue;
 -- name: queue_apply
 UPDATE django_river_client SET applied = :applied WHERE id = :client_id;
 
--- name: queue_has_open
-SELECT EXISTS (SELECT 1 FROM river_job WHERE state = 'available' AND queue = :name)
-    OR EXISTS (SELECT 1 FROM river_job WHERE state = 'running' AND queue = :name)
-    OR EXISTS (SELECT 1 FROM river_job WHERE state IN ('retryable', 'scheduled') AND queue = :name);
+-- name: queue_open
+SELECT value
+FROM json_each(:names)
+WHERE EXISTS (SELECT 1 FROM river_job WHERE state = 'available' AND queue = value)
+UNION
+SELECT queue FROM river_job WHERE state = 'running' AND queue IN (SELECT value FROM json_each(:names))
+UNION
+SELECT queue
+FROM river_job
+WHERE state IN ('retryable', 'scheduled') AND queue IN (SELECT value FROM json_each(:names));
 
 -- name: queue_forget_resume
 DELETE FROM django_river_queueresume WHERE name IN (SELECT value FROM json_each(:names));
@@ -73,7 +87,6 @@ ON CONFLICT (name) DO UPDATE SET resume_at = excluded.resume_at;
 DELETE FROM django_river_queueresume WHERE resume_at <= :now RETURNING name;
 
 -- name: queue_resume_next
--- SQLite only: a look before the write lock is taken.
 SELECT 1 FROM django_river_queueresume WHERE resume_at <= :now LIMIT 1;
 
 -- name: queue_running

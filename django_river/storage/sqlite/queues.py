@@ -79,8 +79,8 @@ class QueuesDriver(BatchesDriver):
         rows = self._run("queue_backlogs", names=json.dumps(list(names)), limit=BACKLOG_LIMIT)
         return [Backlog(name, available, _seconds_since(oldest)) for name, available, oldest in rows]
 
-    def queue_has_open(self, name: str) -> bool:
-        return bool(self._run("queue_has_open", name=name)[0][0])
+    def queue_open(self, names: Sequence[str]) -> set[str]:
+        return {name for (name,) in self._run("queue_open", names=json.dumps(list(names)))}
 
     def queue_minute(self) -> datetime:
         return datetime.now(UTC).replace(second=0, microsecond=0)
@@ -112,11 +112,12 @@ class QueuesDriver(BatchesDriver):
         self._run("queue_resume_at", names=json.dumps(list(names)), resume_at=resume_at)
 
     def queue_resume_due(self) -> list[str]:
-        if not self._run("queue_resume_next"):
-            return []
         with self.session.atomic():
             due = [name for (name,) in self._run("queue_resume_due")]
             return [name for queue in due for (name,) in self._run("queue_resume", name=queue)]
+
+    def queue_resume_is_due(self) -> bool:
+        return bool(self._run("queue_resume_next"))
 
     def queue_row_add(self, name: str, settings: str) -> bool:
         with self.session.atomic():

@@ -160,6 +160,9 @@ class SqliteUpkeep(Upkeep):
         ((due_at,),) = self._run("job_seconds_until_due")
         return None if due_at is None else (as_moment(due_at) - datetime.now(UTC)).total_seconds()
 
+    def leader_holds(self) -> bool:
+        return bool(self._run("leader_hold"))
+
     def leader_lasts(self) -> bool:
         return bool(self._run("leader_lasts")[0][0])
 
@@ -176,6 +179,9 @@ class SqliteUpkeep(Upkeep):
             "queue_idle", touched_before=_ago(untouched_for), keep=json.dumps(list(keep)), limit=limit
         )
         return [name for (name,) in rows]
+
+    def queue_names(self) -> list[str]:
+        return [name for (name,) in self._run("queue_names")]
 
     def queue_search(self, names: Sequence[str], *, after: int, limit: int) -> QueuePage:
         ((found, last_id),) = self._run(

@@ -258,6 +258,7 @@ WHERE name IN (SELECT value FROM json_each(:names))
     AND paused_at IS NULL
     AND metadata = '{}'
     AND NOT EXISTS (SELECT 1 FROM river_job WHERE state = 'available' AND queue = river_queue.name)
+    AND NOT EXISTS (SELECT 1 FROM django_river_queuerow AS said WHERE said.name = river_queue.name)
     AND EXISTS (
         SELECT 1 FROM river_leader WHERE leader_id = :leader_id AND elected_at = :elected_at AND expires_at > :now
     )
@@ -271,8 +272,12 @@ WHERE updated_at < :touched_before
     AND metadata = '{}'
     AND name NOT IN (SELECT value FROM json_each(:keep))
     AND NOT EXISTS (SELECT 1 FROM river_job WHERE state = 'available' AND queue = river_queue.name)
+    AND NOT EXISTS (SELECT 1 FROM django_river_queuerow AS said WHERE said.name = river_queue.name)
 ORDER BY updated_at
 LIMIT :limit;
+
+-- name: queue_names
+SELECT name FROM river_queue ORDER BY name;
 
 -- name: queue_search
 SELECT json_group_array(DISTINCT queue) FILTER (WHERE queue IN (SELECT value FROM json_each(:names))), max(id)
