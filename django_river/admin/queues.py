@@ -1,7 +1,11 @@
-"""Queues: how full they are, and their brake. A queue of the settings has a row once a client has worked it."""
+"""Queues: how full they are, what holds for them, and their brake.
+
+A queue of the settings, or one that was added, has a row once a client has worked it.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +16,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -24,6 +28,7 @@ from django_river.admin.readonly import READ_SECONDS, ReadOnlyAdmin, Tool
 from django_river.conf import config
 from django_river.jobs.states import State
 from django_river.models import Job, Queue
+from django_river.queue_options import NAMES, Autoscale, RateLimit
 from django_river.storage.overview import AVAILABLE_LIMIT, QueueDepth, TooSlow
 
 
@@ -32,7 +37,7 @@ class QueueList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = with_depths(self.result_list)
+        self.result_list = with_infos(with_depths(self.result_list))
 
 
 def with_depths(rows: Any) -> list[Queue]:
@@ -47,6 +52,14 @@ def with_depths(rows: Any) -> list[Queue]:
     for queue in found:
         queue.depth = depths.get(queue.name)
     return found
+
+
+def with_infos(rows: list[Any]) -> list[Queue]:
+    """Give each queue its ``info``: what holds for it; ``None`` if it is removed."""
+    infos = {info.name: info for info in queues.list([row.name for row in rows], using=config().database)}
+    for queue in rows:
+        queue.info = infos.get(queue.name)
+    return rows
 
 
 @admin.register(Queue)
@@ -71,6 +84,10 @@ class QueueAdmin(ReadOnlyAdmin):
                 "classes": ["river-fields"],
             },
         ),
+        (
+            gettext_lazy("Settings"),
+            {"fields": ["settings_shown", ("workers", "awaited")], "classes": ["river-fields"]},
+        ),
         (gettext_lazy("Metadata"), {"fields": ["metadata_shown"], "classes": ["river-wide"]}),
     )
     readonly_fields = flatten_fieldsets(fieldsets)
@@ -80,7 +97,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Queue | None:
         queue: Queue | None = super().get_object(request, object_id, from_field)
-        return with_depths([queue])[0] if queue is not None else None
+        return with_infos(with_depths([queue]))[0] if queue is not None else None
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return self.has_own_permission(request, "pause")
@@ -89,9 +106,17 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("status"))
     def status(self, queue: Queue) -> SafeString:
+        info = _info(queue)
+        if info is None:
+            return badge("stale", _("removed"))
+        if info.removal:
+            return format_html("{} ({})", badge("stale", _("being removed")), info.removal)
         if queue.paused_at is None:
             return badge("alive", _("active"))
-        return format_html(_("{} since {}"), badge("paused", _("paused")), moment(queue.paused_at))
+        paused = badge("paused", _("paused"))
+        if info.resume_at is None:
+            return format_html(_("{} since {}"), paused, moment(queue.paused_at))
+        return format_html(_("{} since {} until {}"), paused, moment(queue.paused_at), moment(info.resume_at))
 
     @admin.display(description=gettext_lazy("available"))
     def available(self, queue: Queue) -> SafeString | str:
@@ -124,6 +149,42 @@ class QueueAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("last worked"))
     def worked_at(self, queue: Queue) -> SafeString | str:
         return moment(queue.updated_at)
+
+    @admin.display(description=gettext_lazy("settings"))
+    def settings_shown(self, queue: Queue) -> SafeString | str:
+        """What holds, and where each comes from, as ``river_queues list`` has it."""
+        info = _info(queue)
+        if info is None:
+            return NOTHING
+        rows = [
+            (name, _shown(getattr(info.config, name)), info.origins[name])
+            for name in NAMES
+            if info.origins[name] != "default" or name == "max_workers"
+        ]
+        return format_html(
+            '<table><thead><tr><th scope="col">{}</th><th scope="col">{}</th><th scope="col">{}</th></tr></thead>{}</table>',
+            _("setting"),
+            _("value"),
+            _("from"),
+            format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", rows),
+        )
+
+    @admin.display(description=gettext_lazy("worked by"))
+    def workers(self, queue: Queue) -> str:
+        """The clients that have applied what holds, with their slots."""
+        info = _info(queue)
+        applied = info.applied_by if info is not None else {}
+        return (
+            ", ".join(
+                _("%(id)s (%(slots)d slots)") % {"id": id, "slots": applied[id]} for id in sorted(applied)
+            )
+            or NOTHING
+        )
+
+    @admin.display(description=gettext_lazy("not yet applied by"))
+    def awaited(self, queue: Queue) -> str:
+        info = _info(queue)
+        return ", ".join(sorted(info.awaited) if info is not None else ()) or NOTHING
 
     @admin.display(description=gettext_lazy("metadata"))
     def metadata_shown(self, queue: Queue) -> SafeString:
@@ -218,6 +279,17 @@ class QueueAdmin(ReadOnlyAdmin):
 def _depth(queue: Queue) -> QueueDepth | None:
     depth: QueueDepth | None = getattr(queue, "depth", None)
     return depth
+
+
+def _info(queue: Queue) -> queues.QueueInfo | None:
+    info: queues.QueueInfo | None = getattr(queue, "info", None)
+    return info
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, RateLimit):
+        return str(value)
+    return json.dumps(value.as_dict() if isinstance(value, Autoscale) else value)
 
 
 def _bounded(count: int) -> str:

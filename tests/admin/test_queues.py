@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -10,11 +10,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from django_river import queues as verbs
 from django_river.admin import history, queues
 from django_river.models import Queue
 from django_river.storage.overview import QueueDepth, TooSlow
 from tests.admin.pages import actions, buttons, said, shown, text, url
-from tests.factories import JobFactory, QueueFactory
+from tests.factories import ClientFactory, JobFactory, QueueFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,25 @@ class TestList:
         QueueFactory(name="emails", paused_at="2026-03-01T12:00:00Z")
 
         assert "paused since 2026-03-01 13:00:00" in text(root.list("queue"))
+
+    def test_shows_until_when_a_queue_is_paused(self, root):
+        verbs.pause("default", until=timezone.make_aware(datetime(2036, 3, 1, 12, 0)))
+
+        assert "until 2036-03-01 12:00:00" in text(root.list("queue"))
+
+    def test_shows_what_is_being_removed(self, root):
+        QueueFactory(name="tenant-1")
+        QueueFactory(name="tenant-2")
+        for name in ("tenant-1", "tenant-2"):
+            verbs.add(name)
+        JobFactory(queue="tenant-1", available=True)
+        for name in ("tenant-1", "tenant-2"):
+            verbs.remove(name)
+        page = text(root.list("queue"))
+
+        assert "tenant-1 being removed (drain)" in page
+        assert "tenant-2 removed" in page
+        assert "removed" in text(root.row("queue", "tenant-2"))
 
     def test_says_where_it_stopped_counting(self, root, monkeypatch):
         depth = QueueDepth(
@@ -89,6 +109,26 @@ class TestPage:
         assert "Available: 1" in page
         assert '{ "owner": "shop" }' in page
         assert "all jobs of this queue" in page
+
+    def test_shows_what_holds_and_where_it_comes_from(self, root, settings):
+        settings.DJANGO_RIVER = {
+            "QUEUE_DEFAULTS": {"WEIGHT": 2},
+            "QUEUES": {"default": {}, "tenant-*": {"TIMEOUT": 60}},
+        }
+        QueueFactory(name="tenant-1")
+        verbs.add("tenant-1", rate_limit="5/m", on={"zone": "<b>"}, autoscale={"MAX": 3})
+        ClientFactory(id="behind", applied={"tenant-1": {"slots": 4, "version": "before"}})
+        response = root.row("queue", "tenant-1")
+        page = text(response)
+
+        assert "max_workers 10 default" in page
+        assert "weight 2 QUEUE_DEFAULTS" in page
+        assert "timeout 60.0 QUEUES['tenant-*']" in page
+        assert "rate_limit 5/m row" in page
+        assert 'on {"zone": "<b>"} row' in page
+        assert '"MAX": 3' in page
+        assert "behind" in page
+        assert "<b>" not in response.content.decode()
 
     def test_a_queue_that_is_not_there_leads_home(self, root):
         assert "“none”" in said(root.row("queue", "none"))[0]
