@@ -72,13 +72,13 @@ def report(using: str, names: Iterable[str] | None = None) -> list[QueueReport]:
 
     Raises :class:`~django_river.storage.overview.TooSlow` if the database takes too long to say.
     """
-    wanted = None if names is None else set(names)
+    wanted = None if names is None else sorted(set(names))
     infos = [info for info in queues.list(using=using) if wanted is None or info.name in wanted]
     people: Overview = storage.for_people(using)
     limit = max(LEAST_COUNTED, min(AVAILABLE_LIMIT, MOST_COUNTED // max(1, len(infos))))
     with people.time_limit(READ_SECONDS):
         depths = people.queue_depths([info.name for info in infos], available_limit=limit)
-        minutes = people.queue_minutes(timedelta(minutes=MINUTES))
+        minutes = people.queue_minutes(timedelta(minutes=MINUTES), wanted)
     return [_report(info, depths[info.name], minutes.get(info.name), limit) for info in infos]
 
 

@@ -5,7 +5,6 @@ Every figure costs what its index costs, however many jobs are over: counts stop
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -78,21 +77,23 @@ class Overview(ABC):
         """How full these queues are; available jobs are counted up to a limit (:data:`AVAILABLE_LIMIT`)."""
 
     @abstractmethod
-    def queue_minute_rows(self, since: timedelta) -> list[tuple[Any, ...]]:
+    def queue_minute_rows(
+        self, since: timedelta, names: Sequence[str] | None = None
+    ) -> list[tuple[Any, ...]]:
         """What clients wrote down of queues: queue, completed, failed, and two histograms as JSON."""
 
-    def queue_minutes(self, since: timedelta) -> dict[str, QueueMinutes]:
-        """What clients saw of queues in the minutes that began within this span."""
+    def queue_minutes(self, since: timedelta, names: Sequence[str] | None = None) -> dict[str, QueueMinutes]:
+        """What clients saw of these queues, or of all, in the minutes that began within this span."""
         completed: Counter[str] = Counter()
         failed: Counter[str] = Counter()
         waits: defaultdict[str, Histogram] = defaultdict(Counter)
         runs: defaultdict[str, Histogram] = defaultdict(Counter)
         # A row for each queue, client and minute: there may be ten thousands.
-        for queue, more_completed, more_failed, more_waits, more_runs in self.queue_minute_rows(since):
+        for queue, more_completed, more_failed, more_waits, more_runs in self.queue_minute_rows(since, names):
             completed[queue] += more_completed
             failed[queue] += more_failed
-            waits[queue].update(decoded(json.loads(more_waits)))
-            runs[queue].update(decoded(json.loads(more_runs)))
+            waits[queue].update(decoded(more_waits))
+            runs[queue].update(decoded(more_runs))
         return {
             queue: QueueMinutes(queue, completed[queue], failed[queue], waits[queue], runs[queue])
             for queue in completed

@@ -39,16 +39,6 @@ def test_counts_how_jobs_ended_and_how_long_they_took(figures, store):
     assert b.runs == {"0": 1}
 
 
-def test_adds_to_what_it_has_seen_of_the_minute(figures, store, monkeypatch):
-    minute = store.queue_minute()
-    monkeypatch.setattr(store, "queue_minute", lambda: minute)
-    for _ in range(3):
-        figures.ends.append(("a", False, 0.5, 2.0))
-        figures.write(store)
-
-    assert QueueMinute.objects.get().completed == 3
-
-
 def test_writes_later_what_could_not_be_written(figures, store, monkeypatch):
     minutes = [store.queue_minute() - timedelta(minutes=1), store.queue_minute()]
     monkeypatch.setattr(store, "queue_minute", lambda: minutes.pop(0))
@@ -64,8 +54,3 @@ def test_writes_later_what_could_not_be_written(figures, store, monkeypatch):
         ("b", 1),
     ]
     assert QueueMinute.objects.get(queue="a").minute < QueueMinute.objects.get(queue="b").minute
-
-
-def test_writes_nothing_when_nothing_has_ended(figures, store, django_assert_num_queries):
-    with django_assert_num_queries(0):
-        assert figures.write(store) == 0

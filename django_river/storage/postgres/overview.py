@@ -60,8 +60,10 @@ class PostgresOverview(Overview):
             for name, available, running, _, is_exact, waiting, scheduled, retryable in rows
         }
 
-    def queue_minute_rows(self, since: timedelta) -> list[tuple[Any, ...]]:
-        return self._run("queue_minute_rows", since=since)
+    def queue_minute_rows(
+        self, since: timedelta, names: Sequence[str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        return self._run("queue_minute_rows", since=since, names=None if names is None else list(names))
 
 
 def _not_below_zero(seconds: float | None) -> float | None:

@@ -69,4 +69,4 @@ SELECT set_config('statement_timeout', %(limit)s, true);
 -- name: queue_minute_rows
 SELECT queue, completed, failed, waits::text, runs::text
 FROM django_river_queueminute
-WHERE minute > now() - %(since)s::interval;
+WHERE minute > now() - %(since)s::interval AND (%(names)s::text[] IS NULL OR queue = ANY(%(names)s::text[]));

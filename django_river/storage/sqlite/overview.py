@@ -67,8 +67,14 @@ class SqliteOverview(Overview):
             for name, available, running, _, is_exact, waiting, scheduled, retryable in rows
         }
 
-    def queue_minute_rows(self, since: timedelta) -> list[tuple[Any, ...]]:
-        return self._run("queue_minute_rows", since=as_text(datetime.now(UTC) - since))
+    def queue_minute_rows(
+        self, since: timedelta, names: Sequence[str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        return self._run(
+            "queue_minute_rows",
+            since=as_text(datetime.now(UTC) - since),
+            names=None if names is None else json.dumps(list(names)),
+        )
 
 
 def _seconds_since(moment: str | None) -> float | None:

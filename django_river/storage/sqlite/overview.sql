@@ -53,4 +53,6 @@ LEFT JOIN running ON running.queue = asked.value
 LEFT JOIN due ON due.queue = asked.value;
 
 -- name: queue_minute_rows
-SELECT queue, completed, failed, waits, runs FROM django_river_queueminute WHERE minute > :since;
+SELECT queue, completed, failed, waits, runs
+FROM django_river_queueminute
+WHERE minute > :since AND (:names IS NULL OR queue IN (SELECT value FROM json_each(:names)));
