@@ -173,11 +173,9 @@ class Isolation:
         evicted = None
         with self._changed:
             while attempt.cancel_reason is None and not attempt.is_settled and not self._stopping:
-                same = [child for child in self._idle if child.kind == kind]
-                if same:
-                    self._idle.remove(same[-1])
-                    self._busy.add(same[-1])
-                    return same[-1]
+                child = self._take_idle(kind)
+                if child is not None:
+                    return child
                 if len(self._idle) + len(self._busy) + self._starting < self.limit:
                     break
                 if self._idle:
@@ -190,6 +188,17 @@ class Isolation:
         if evicted is not None:
             evicted.kill()
         return self._start(kind, attempt)
+
+    def _take_idle(self, kind: str) -> Child | None:
+        """The last used process of a kind that waits for a job; the lock is held."""
+        for child in [child for child in reversed(self._idle) if child.kind == kind]:
+            self._idle.remove(child)
+            if child.line.is_quiet:
+                self._busy.add(child)
+                return child
+            # It has died meanwhile.
+            child.kill()
+        return None
 
     def _start(self, kind: str, attempt: Attempt) -> Child | None:
         child = None

@@ -111,6 +111,13 @@ class Line:
             self._alarm[0].recv(1024)
         return self._read() if self.ours in ready else []
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is nothing to hear, not even that the other end is gone."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.ours, selectors.EVENT_READ)
+            return not selector.select(0)
+
     def alarm(self) -> None:
         """Let a :meth:`hear` in another thread return now."""
         try:

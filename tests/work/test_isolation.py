@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -150,6 +151,15 @@ class TestRun:
 
     def test_says_what_was_raised_though_it_cannot_be_encoded(self, end):
         assert error(end(isolated.fail_oddly)) == "ValueError: odd: \\udcff"
+
+    def test_is_not_in_a_process_that_has_died_meanwhile(self, build, end):
+        workers = build()
+        pid = output(end(isolated.where, workers))
+        (child,) = wait_until(lambda: workers.isolation._idle)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not child.line.is_quiet)
+
+        assert output(end(isolated.where, workers)) != pid
 
     def test_says_nothing_of_the_job_before(self, build, end):
         workers = build()
