@@ -81,6 +81,10 @@ class TestFaults:
         ]
         assert printed("faults").splitlines()[1].split() == ["1", "client_lost", "machinery", "shop.send"]
 
+    def test_says_that_there_are_none(self):
+        assert printed("faults") == "No faults.\n"
+        assert json.loads(printed("faults", "--json")) == []
+
     def test_of_no_days_are_refused(self):
         with pytest.raises(CommandError, match=r"^--days must be a number from 1, not 0\.$"):
             printed("faults", "--days=0")

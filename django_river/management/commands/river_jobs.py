@@ -43,7 +43,10 @@ class Command(BaseCommand):
             counts = faults(settings, days=options["days"])
             if options["json"]:
                 self._dump([count.as_dict() for count in counts])
-            for count in counts if not options["json"] else ():
+                return
+            if not counts:
+                self.stdout.write("No faults.")
+            for count in counts:
                 whose = "machinery" if count.is_ours else "job"
                 self.stdout.write(f"{count.count:>8}  {count.what:<13} {whose:<10} {count.kind}")
             return
