@@ -306,7 +306,6 @@ class TestStop:
 def test_a_dozen_at_once_share_the_processes(build, results):
     workers = build(processes=2)
     attempts = [attempt_at(kind=isolated.where.kind) for _ in range(12)]
-    workers.attempts.add(attempts)
     threads = [threading.Thread(target=run, args=(workers, attempt)) for attempt in attempts]
     for thread in threads:
         thread.start()
