@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import threading
 import warnings
@@ -110,6 +111,13 @@ def until_told(context: JobContext, flag: str) -> None:
         context.heartbeat()
         context.raise_if_cancelled()
         released.wait(0.01)
+
+
+@job()
+def hold_the_interpreter(context: JobContext, seconds: int) -> None:
+    """Call C code that does not let go of Python's lock: no other thread runs meanwhile."""
+    note(context, "hold_the_interpreter")
+    ctypes.PyDLL(None).sleep(seconds)
 
 
 @job()
