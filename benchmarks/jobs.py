@@ -9,7 +9,7 @@ import time
 from django.db.models import F
 
 from benchmarks.models import Account
-from django_river import job
+from django_river import JobContext, job
 
 #: Where jobs note when they began, so that another process can read it.
 MARKS = os.environ.get("BENCHMARK_MARKS", os.devnull)
@@ -48,7 +48,29 @@ def transfer(account: int) -> None:
 
 @job()
 def mark(number: int) -> None:
-    """Note the moment: by the monotonic clock, which all processes of a machine share, and by the calendar."""
+    """Note the moment."""
+    note(number)
+
+
+@job()
+def wait(context: JobContext, number: int) -> None:
+    """Until we are asked to stop; then note the moment."""
+    while not context.cancelled:
+        time.sleep(0.001)
+    note(number)
+
+
+@job()
+async def wait_async(number: int) -> None:
+    """The same, on the event loop."""
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        note(number)
+
+
+def note(number: int) -> None:
+    """The moment: by the monotonic clock, which all processes of a machine share, and by the calendar."""
     os.write(_marks, b"%d %.6f %.6f\n" % (number, time.monotonic(), time.time()))
 
 
