@@ -26,6 +26,7 @@ from django_river.jobs.periodic_registry import PeriodicRegistry
 from django_river.jobs.registry import Registry
 from django_river.jobs.registry import registry as all_jobs
 from django_river.leadership import RENEWALS
+from django_river.maintenance import queue_resumer
 from django_river.maintenance.judges import Judges
 from django_river.maintenance.maintainer import Maintainer
 from django_river.maintenance.services import leader_services
@@ -146,6 +147,7 @@ class Client:
             upkeep=storage.upkeep_on(self.keeper.storage.session, self.using),
             queues=lambda: sorted(self.producers),
             on_available=engine.fetcher.hint,
+            is_led=lambda: self.elector.knows_leader,
         )
         engine.queue_set.on_leader_bound = self.leader_bound.welcome
         self.queue_duties = QueueDuties(
@@ -295,6 +297,8 @@ class Client:
             known_kinds=lambda: self.registry.kinds,
             on_available=self.engine.fetcher.hint,
             on_resume=self.queue_duties.hear_resumption,
+            is_told=lambda: self._is_listening,
+            has_removals=lambda: self.engine.queue_set.plan.has_removals,
             on_fault=self.long_jobs.faults.note,
             judge=self.judges.new(),
             registry=self.registry,
@@ -314,7 +318,7 @@ class Client:
             on_cancel=self.long_jobs.watch.cancel,
             on_pause=self.queue_duties.hear_pause,
             on_leadership=self._leadership_changed,
-            on_queues=self.queue_duties.hear_change,
+            on_queues=self._queues_changed,
             on_connect=self._reconcile_now,
             on_disconnect=self._session_lost,
             on_registry=self._registry_changed,
@@ -351,13 +355,17 @@ class Client:
     def _reconcile_now(self) -> None:
         self.engine.fetcher.hint(())
         # The others are to know of our session.
-        self.queue_duties.hear_change()
+        self._queues_changed()
         self.queue_duties.hear_resumption()
         self.long_jobs.hear_loss()
         self.keeper.hurry("heartbeat", "registration")
 
     def _leadership_changed(self, action: str, leader_id: str) -> None:
         self.candidate.hear(action, leader_id)
+
+    def _queues_changed(self) -> None:
+        self.queue_duties.hear_change()
+        self.maintainer.wake(queue_resumer.NAME)
 
     def _registry_changed(self) -> None:
         self.keeper.hurry("registration")

@@ -126,6 +126,8 @@ class Elector:
         self._elected_at = self._renewed_at = self._abstain_until = 0.0
         self._vanished: tuple[Term, float] | None = None
         self._free_since: float | None = None
+        # When we last saw that another one leads.
+        self._seen_at: float | None = None
         # Whether an election may have been won whose answer was lost.
         self._is_uncertain = False
 
@@ -139,6 +141,13 @@ class Elector:
     def is_leader(self) -> bool:
         """Whether this client leads, and may still believe so."""
         return self._held() is not None
+
+    @property
+    def knows_leader(self) -> bool:
+        """Whether it leads, or has just seen that another one does."""
+        if self._seen_at is not None and self.clock() - self._seen_at < 4 * LOOK_SECONDS:
+            return True
+        return self.is_leader
 
     @property
     def is_leaving(self) -> bool:
@@ -242,7 +251,9 @@ class Elector:
             return _about(LOOK_SECONDS)
         seen = self.storage.leader_watch()
         if seen is None or seen.seconds_left < 0:
+            self._seen_at = None
             return self._stand()
+        self._seen_at = self.clock()
         if self._is_uncertain and seen.lease.leader_id == self.client_id:
             return self._adopt(seen.lease)
         if seen.is_vanished:

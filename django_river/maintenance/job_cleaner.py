@@ -21,8 +21,9 @@ from django_river.option import KEEP
 from django_river.queue_options import QueueConfig
 from django_river.storage.upkeep import CleanedPage, Retention, Upkeep
 
-#: How often the front moves on, in seconds.
+#: How often the front moves on, in seconds; less often where jobs are kept for long: nobody waits for it.
 FRONT_INTERVAL = 5.0
+LONGEST_FRONT_INTERVAL = 60.0
 #: Ids are looked for in spans of as many as a page may have; where they are few and far between, of up to so many times.
 LONGEST_STRETCH = 2**40
 #: How often to look whether other spans hold, in seconds.
@@ -51,7 +52,8 @@ class Walk:
     def interval(self) -> float:
         """From the end of the walk to its next beginning, in seconds."""
         if not self.is_sweep:
-            return FRONT_INTERVAL
+            least = self.retention.kept_for.total_seconds() / 1000
+            return min(LONGEST_FRONT_INTERVAL, max(FRONT_INTERVAL, least))
         return min(600.0, max(10.0, self.retention.kept_for.total_seconds() / 10))
 
     def advance(self, page: CleanedPage, *, began: float, is_sparse: bool) -> None:

@@ -22,6 +22,12 @@ class Maintainer:
         """The services of the present term; none without one."""
         return self._running
 
+    def wake(self, name: str) -> None:
+        """Let the service of this name look now, if it runs; from any thread."""
+        for service in self._running:
+            if service.name == name:
+                service.wake()
+
     def start(self, term: Term) -> None:
         """Start all services for this term. Raises what any of them raises, and then none runs."""
         self.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from threading import Lock
 
@@ -30,16 +30,28 @@ class QueueRemover(Chore):
     Queues that the settings name are kept as removed, or they would be back.
     """
 
-    def __init__(self, *, upkeep: Upkeep, lock: Lock, storage: Storage, named: Collection[str]) -> None:
+    def __init__(
+        self,
+        *,
+        upkeep: Upkeep,
+        lock: Lock,
+        storage: Storage,
+        named: Collection[str],
+        is_needed: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__("queue-remover", upkeep=upkeep, lock=lock)
         #: On the session of ``upkeep``.
         self.storage = storage
         self.named = sorted(named)
+        #: Whether any row says that its queue is being removed, or was: the client follows the rows anyway.
+        self.is_needed = is_needed
 
         self._prune_at = float("-inf")
 
     def run_once(self) -> float:
         """Look after every removal, and clear a batch of each."""
+        if not self.is_needed():
+            return INTERVAL
         began = time.monotonic()
         closing = [row for row in self.storage.queue_row_list() if row.removal]
         if not closing:

@@ -50,6 +50,8 @@ def leader_services(
     registry: Registry,
     promise: Callable[[Definition[..., Any], int], float | None],
     on_resume: Callable[[], None] = lambda: None,
+    is_told: Callable[[], bool] = lambda: False,
+    has_removals: Callable[[], bool] = lambda: True,
 ) -> Sequence[Service]:
     """All services of a term, ready to be started.
 
@@ -80,7 +82,9 @@ def leader_services(
         ),
         QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
         ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),
-        *_queue_services(config, patient, lock, on_resume),
+        *_queue_services(
+            config, patient, lock, on_resume=on_resume, is_told=is_told, has_removals=has_removals
+        ),
     ]
     if config.adaptive_rescue.policy != "ignore":
         known = config.adaptive_rescue
@@ -103,12 +107,18 @@ def leader_services(
 
 
 def _queue_services(
-    config: Config, shared: Upkeep, lock: Lock, on_resume: Callable[[], None]
+    config: Config,
+    shared: Upkeep,
+    lock: Lock,
+    *,
+    on_resume: Callable[[], None],
+    is_told: Callable[[], bool],
+    has_removals: Callable[[], bool],
 ) -> Sequence[Service]:
     store = storage.storage_on(shared.session, config.database)
     return (
-        QueueRemover(upkeep=shared, lock=lock, storage=store, named=config.queues),
-        QueueResumer(upkeep=shared, lock=lock, storage=store, on_resume=on_resume),
+        QueueRemover(upkeep=shared, lock=lock, storage=store, named=config.queues, is_needed=has_removals),
+        QueueResumer(upkeep=shared, lock=lock, storage=store, on_resume=on_resume, is_told=is_told),
     )
 
 

@@ -31,10 +31,13 @@ class StandIn:
         upkeep: Upkeep,
         queues: Callable[[], Collection[str]],
         on_available: Callable[[Collection[str]], None],
+        is_led: Callable[[], bool] = lambda: False,
     ) -> None:
         self.upkeep = upkeep
         self.queues = queues
         self.on_available = on_available
+        #: Whether we know without asking that somebody leads: a candidate looks at the lease all the time.
+        self.is_led = is_led
 
         self.batch = BatchSize()
         self.is_needed = False
@@ -43,6 +46,9 @@ class StandIn:
 
     def attempt(self) -> float:
         """Look whether we are needed, and move a batch if so; answer in how many seconds to look again."""
+        if self.is_led():
+            self._led_at, self.is_needed = time.monotonic(), False
+            return LOOK_SECONDS
         lease = self.upkeep.leader_lease()
         if lease is not None and lease > 0:
             self._led_at = time.monotonic()

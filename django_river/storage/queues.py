@@ -234,12 +234,12 @@ class Queues(ABC):
         """Remember when paused queues are to be resumed; without a moment or a delay: forget it."""
 
     @abstractmethod
-    def queue_resume_due(self) -> list[str]:
-        """Resume the queues whose moment has come, and tell the clients."""
+    def queue_seconds_until_resume(self) -> float | None:
+        """Seconds until the next queue is to be resumed; negative if one is, ``None`` without any. Writes nothing."""
 
     @abstractmethod
-    def queue_resume_is_due(self) -> bool:
-        """Whether there is a queue whose moment has come. Writes nothing."""
+    def queue_resume_due(self) -> list[str]:
+        """Resume the queues whose moment has come, and tell the clients."""
 
     @abstractmethod
     def queue_row_add(self, name: str, settings: str) -> bool:

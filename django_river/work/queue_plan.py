@@ -29,6 +29,11 @@ class QueuePlan:
         # Those that match a pattern of the settings, and have been seen to have jobs.
         self._found: set[str] = set()
 
+    @property
+    def has_removals(self) -> bool:
+        """Whether a queue is being removed, or has been of late."""
+        return any(row.removal for row in self._rows.values())
+
     def look(self, storage: Storage) -> None:
         """Read the rows if any has changed."""
         digest = storage.queue_row_digest()

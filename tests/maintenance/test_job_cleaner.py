@@ -21,6 +21,7 @@ from django_river.maintenance.batch_size import BatchSize
 from django_river.maintenance.job_cleaner import (
     FAILED_WAIT,
     FRONT_INTERVAL,
+    LONGEST_FRONT_INTERVAL,
     LONGEST_STRETCH,
     JobCleaner,
     Walk,
@@ -204,6 +205,17 @@ class TestWalk:
 
         assert (walk.slack, walk.interval) == (slack, interval)
 
+    @pytest.mark.parametrize(
+        ("kept_for", "interval"),
+        [
+            (timedelta(0), FRONT_INTERVAL),
+            (10_000 * timedelta(seconds=1), 10.0),
+            (7 * DAY, LONGEST_FRONT_INTERVAL),
+        ],
+    )
+    def test_of_the_front_comes_less_often_where_jobs_are_kept_for_long(self, kept_for, interval):
+        assert Walk(dataclasses.replace(COMPLETED, kept_for=kept_for)).interval == interval
+
     def test_of_the_front_goes_on_at_once_while_there_is_more(self, clock):
         walk = Walk(COMPLETED)
         clock.now += 2
@@ -215,7 +227,7 @@ class TestWalk:
         walk = Walk(COMPLETED, after=7)
         walk.advance(CleanedPage(3, 0, passed_id=None, has_more=False), began=clock.now, is_sparse=False)
 
-        assert (walk.after, walk.due_at) == (7, clock.now + FRONT_INTERVAL)
+        assert (walk.after, walk.due_at) == (7, clock.now + LONGEST_FRONT_INTERVAL)
 
     def test_of_a_sweep_takes_its_time(self, clock):
         walk = Walk(COMPLETED, is_sweep=True)
@@ -265,7 +277,7 @@ class TestRunOnce:
 
         assert [cleaner.run_once() for _ in range(2)] == [0.0, 0.0]
         assert Job.objects.count() == 1
-        assert 0 < cleaner.run_once() <= FRONT_INTERVAL
+        assert 0 < cleaner.run_once() <= LONGEST_FRONT_INTERVAL
         assert ids() == []
 
     def test_finds_jobs_that_are_far_between(self, build):
@@ -282,7 +294,7 @@ class TestRunOnce:
         run(cleaner)
         ended = {"state": "completed", "finalized_at": timezone.now() - DAY - HOUR}
         Job.objects.filter(pk=late.pk).update(**ended)
-        clock.now += FRONT_INTERVAL
+        clock.now += LONGEST_FRONT_INTERVAL
         run(cleaner)
         assert ids() == [late.id]
 

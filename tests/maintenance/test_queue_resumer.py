@@ -40,6 +40,7 @@ def test_resumes_what_is_due_and_says_so_afterwards(resumer, resumed, caplog):
     caplog.set_level("INFO")
     pause(a=-1, b=3600)
 
+    assert resumer.run_once() == 0
     assert resumer.run_once() == INTERVAL
     assert (paused(), resumed) == (["b"], [["b"]])
     assert "resumed by the clock: a" in caplog.text

@@ -55,6 +55,23 @@ def test_only_looks_while_somebody_leads(stand_in, clock):
     assert states() == ["scheduled"]
 
 
+def test_asks_nobody_while_it_is_known_that_somebody_leads(stand_in, clock):
+    stand_in.upkeep, stand_in.is_led = None, lambda: True
+
+    assert stand_in.attempt() == LOOK_SECONDS
+
+
+def test_counts_from_when_that_was_known_last(stand_in, clock):
+    stand_in.is_led = lambda: True
+    clock.now += 5 * VACANT_SECONDS
+    stand_in.attempt()
+    stand_in.is_led = lambda: False
+    due()
+    stand_in.attempt()
+
+    assert states() == ["scheduled"]
+
+
 def test_waits_before_it_takes_the_office_for_vacant(stand_in, clock):
     due()
     assert stand_in.attempt() == LOOK_SECONDS

@@ -251,11 +251,16 @@ class TestResumeLater:
         store.queue_resume_at(["a"], delay=timedelta(seconds=-1))
         store.queue_resume_at(["b"], moment=datetime.now(UTC) + timedelta(hours=1))
 
-        assert store.queue_resume_is_due()
         assert store.queue_resume_due() == ["a"]
-        assert not store.queue_resume_is_due()
         assert store.queue_resume_due() == []
         assert sorted(Queue.objects.filter(paused_at=None).values_list("name", flat=True)) == ["a"]
+
+    def test_says_when_the_next_is_due(self, store):
+        assert store.queue_seconds_until_resume() is None
+        store.queue_resume_at(["a"], delay=timedelta(hours=1))
+        assert store.queue_seconds_until_resume() == pytest.approx(3600, abs=60)
+        store.queue_resume_at(["b"], moment=datetime.now(UTC) - timedelta(hours=1))
+        assert store.queue_seconds_until_resume() == pytest.approx(-3600, abs=60)
 
     def test_goes_by_the_last_word(self, store):
         store.queue_pause("a")

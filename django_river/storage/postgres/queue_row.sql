@@ -91,11 +91,11 @@ INSERT INTO django_river_queueresume (name, resume_at)
 SELECT DISTINCT name, coalesce(%(moment)s::timestamptz, now() + %(delay)s::interval)
 FROM unnest(%(names)s::text[]) AS name
 ORDER BY name
-ON CONFLICT (name) DO UPDATE SET resume_at = EXCLUDED.resume_at;
+ON CONFLICT (name) DO UPDATE SET resume_at = EXCLUDED.resume_at
+RETURNING pg_notify(current_schema() || '.django_river_queues', %(payload)s);
 
--- name: queue_resume_next
--- A look before anything is locked.
-SELECT 1 FROM django_river_queueresume WHERE resume_at <= now() LIMIT 1;
+-- name: queue_seconds_until_resume
+SELECT extract(epoch FROM min(resume_at) - clock_timestamp())::float8 FROM django_river_queueresume;
 
 -- name: queue_resume_due
 DELETE FROM django_river_queueresume WHERE resume_at <= now() RETURNING name;

@@ -120,7 +120,13 @@ class QueuesDriver(BatchesDriver):
         if moment is None and delay is None:
             self._run("queue_forget_resume", names=list(names))
         else:
-            self._run("queue_resume_at", names=list(names), moment=moment, delay=delay)
+            self._run(
+                "queue_resume_at", names=list(names), moment=moment, delay=delay, payload=QUEUES_CHANGED
+            )
+
+    def queue_seconds_until_resume(self) -> float | None:
+        seconds: float | None = self._run("queue_seconds_until_resume")[0][0]
+        return seconds
 
     def queue_resume_due(self) -> list[str]:
         with self.session.atomic():
@@ -129,9 +135,6 @@ class QueuesDriver(BatchesDriver):
             if resumed:
                 self.notify_many(TOPIC_CONTROL, [queue_payload("resume", name) for name in resumed])
         return resumed
-
-    def queue_resume_is_due(self) -> bool:
-        return bool(self._run("queue_resume_next"))
 
     def queue_row_add(self, name: str, settings: str) -> bool:
         return bool(self._run("queue_row_add", name=name, settings=settings, payload=QUEUES_CHANGED))

@@ -83,11 +83,11 @@ INSERT INTO django_river_queueresume (name, resume_at)
 SELECT DISTINCT value, :resume_at FROM json_each(:names) WHERE true
 ON CONFLICT (name) DO UPDATE SET resume_at = excluded.resume_at;
 
+-- name: queue_seconds_until_resume
+SELECT min(resume_at) FROM django_river_queueresume;
+
 -- name: queue_resume_due
 DELETE FROM django_river_queueresume WHERE resume_at <= :now RETURNING name;
-
--- name: queue_resume_next
-SELECT 1 FROM django_river_queueresume WHERE resume_at <= :now LIMIT 1;
 
 -- name: queue_running
 SELECT queue, count(*)

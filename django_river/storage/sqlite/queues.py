@@ -111,13 +111,14 @@ class QueuesDriver(BatchesDriver):
         resume_at = as_text(moment or datetime.now(UTC) + (delay or timedelta(0)))
         self._run("queue_resume_at", names=json.dumps(list(names)), resume_at=resume_at)
 
+    def queue_seconds_until_resume(self) -> float | None:
+        ((resume_at,),) = self._run("queue_seconds_until_resume")
+        return None if resume_at is None else (as_moment(resume_at) - datetime.now(UTC)).total_seconds()
+
     def queue_resume_due(self) -> list[str]:
         with self.session.atomic():
             due = [name for (name,) in self._run("queue_resume_due")]
             return [name for queue in due for (name,) in self._run("queue_resume", name=queue)]
-
-    def queue_resume_is_due(self) -> bool:
-        return bool(self._run("queue_resume_next"))
 
     def queue_row_add(self, name: str, settings: str) -> bool:
         with self.session.atomic():
