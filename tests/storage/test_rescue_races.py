@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -66,8 +67,8 @@ def together(*calls):
 
 @pytest.mark.slow
 def test_a_rescue_and_a_result_are_never_both_stored(store, upkeeps, lost_client):
-    rounds = ROUNDS if store.can_notify else 2
-    for number in range(rounds):
+    won = Counter()
+    for number in range(ROUNDS):
         store.job_insert_many([new() for _ in range(JOBS)])
         jobs = claim(store, JOBS)
         random.Random(number).shuffle(jobs)
@@ -79,6 +80,11 @@ def test_a_rescue_and_a_result_are_never_both_stored(store, upkeeps, lost_client
         assert set(Job.objects.filter(state="completed").values_list("id", flat=True)) == set(settled)
         assert set(Job.objects.filter(state="retryable").values_list("id", flat=True)) == set(rescued)
         Job.objects.all().delete()
+        won += Counter(rescued=len(rescued), settled=len(settled))
+
+    # It was a race: both have won many.
+    assert won.total() == ROUNDS * JOBS
+    assert min(won["rescued"], won["settled"]) > JOBS / 10
 
 
 @pytest.mark.slow
