@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from django.db import connection
 
 from tests.waiting import wait_until
 
@@ -94,3 +99,22 @@ class Workers:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def freeze(pid: int) -> None:
+    """Stop a process, but not while it holds the one lock that all writers of an SQLite database share."""
+    os.kill(pid, signal.SIGSTOP)
+    while connection.vendor == "sqlite" and _is_locked(connection.settings_dict["NAME"]):
+        os.kill(pid, signal.SIGCONT)
+        threading.Event().wait(0.01)
+        os.kill(pid, signal.SIGSTOP)
+
+
+def _is_locked(path: str) -> bool:
+    with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as another:
+        try:
+            another.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        another.execute("ROLLBACK")
+    return False

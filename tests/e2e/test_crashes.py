@@ -18,7 +18,7 @@ from django.db import connection
 from django_river import operations
 from django_river.models import Client, FaultCount, Job
 from tests.conftest import ROOT, environ_for
-from tests.e2e.processes import Workers
+from tests.e2e.processes import Workers, freeze
 from tests.e2e.test_failover import WRONG_CLOCK
 from tests.relay import Relay
 from tests.shop import isolated, jobs
@@ -104,7 +104,7 @@ class TestFrozen:
         start("default", **QUICK)
         victim = start("other", **QUICK)
         job = begin(flag, jobs.until_told)
-        os.kill(victim.process.pid, signal.SIGSTOP)
+        freeze(victim.process.pid)
         wait_until(lambda: row(job).state == "available", 30)
         assert "ClientStale: client lost" in row(job).errors[-1]["error"]
 

@@ -78,7 +78,7 @@ def test_killed_workers_lose_nothing(process_environ, flag):
     job = jobs.until_told.enqueue(str(flag))
     others = [jobs.record.enqueue(number) for number in range(50)]
     with Workers(environ=process_environ, settings=settings) as first:
-        wait_until(flag.exists)
+        wait_until(lambda: Run.objects.filter(job_id=job.pk).exists())
         first.kill()
     flag.unlink()
     with Workers(environ=process_environ, settings=settings):
