@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -88,7 +89,8 @@ def test_killed_workers_lose_nothing(process_environ, flag):
 
     job.refresh_from_db()
     assert (job.state, job.attempt) == ("completed", 2)
-    assert "is gone" in job.errors[0]["error"]
+    # Who is lost has not been heard of, either: whichever is seen first.
+    assert re.search("is gone|client lost", job.errors[0]["error"])
     assert Job.objects.filter(pk__in=[other.pk for other in others], state="completed").count() == 50
 
 
