@@ -32,7 +32,7 @@ class QueuePlan:
     @property
     def has_removals(self) -> bool:
         """Whether a queue is being removed, or has been of late."""
-        return any(row.removal for row in self._rows.values())
+        return any(row.removal for row in self.rows.values())
 
     def look(self, storage: Storage) -> None:
         """Read the rows if any has changed."""
