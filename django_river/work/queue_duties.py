@@ -18,8 +18,12 @@ RECONCILE_POLLING = 2.0
 #: How often what is said of queues is looked for: with notifications arriving, and without.
 ROWS_LISTENING = 10.0
 ROWS_POLLING = 1.0
-#: Many changes that come one after the other are applied together, so often at most.
+#: Many changes that come one after the other are applied together, so often at most; with thousands of queues, which take
+#: longer to go by, as seldom as the second says.
 ROWS_SPACING = 0.1
+LONGEST_ROWS_SPACING = 0.5
+#: Part of the time that may be spent on it: jobs' threads wait for the interpreter meanwhile.
+ROWS_SHARE = 0.1
 #: Queue rows say that somebody works the queue.
 TOUCH_SECONDS = 600.0
 FIGURES_SECONDS = 5.0
@@ -48,6 +52,7 @@ class QueueDuties:
         self.on_change = on_change
 
         self._rows_applied_at = float("-inf")
+        self._rows_spacing = ROWS_SPACING
         # Guards which queues are paused, and counts how often we were told.
         self._pausing = Lock()
         self._pauses_heard = 0
@@ -112,7 +117,8 @@ class QueueDuties:
 
     def _apply_rows(self) -> float:
         """Find what was said of queues at run time, and which new ones have jobs; tell the others."""
-        soon = self._rows_applied_at + ROWS_SPACING - time.monotonic()
+        began = time.monotonic()
+        soon = self._rows_applied_at + self._rows_spacing - began
         if soon > 0:
             return soon
         storage = self.keeper.storage
@@ -124,6 +130,8 @@ class QueueDuties:
             self.on_change()
         self.queue_set.say(storage, self.client_id)
         self._rows_applied_at = time.monotonic()
+        took = self._rows_applied_at - began
+        self._rows_spacing = min(LONGEST_ROWS_SPACING, max(ROWS_SPACING, took / ROWS_SHARE))
         return ROWS_LISTENING if self.is_listening() else ROWS_POLLING
 
     def _scale(self) -> float:
