@@ -283,6 +283,7 @@ class TestMigration:
         assert {"river_job", "django_river_client"} <= forth
         assert back == set()
         assert names(scratch) == forth
+        call_command("migrate", "django_river", database=scratch, verbosity=0)
         assert insert(storage.for_caller(scratch)).state == "available"
 
     def test_shows_its_sql(self, scratch):
