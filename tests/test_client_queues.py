@@ -359,3 +359,22 @@ def test_figures_are_written_down(run, monkeypatch):
     wait_until(lambda: sum(row.completed for row in QueueMinute.objects.all()) == 5, 10)
     wait_until(lambda: sum(row.failed for row in QueueMinute.objects.all()) >= 2, 10)
     assert len(made) == 7
+
+
+def test_clients_that_come_and_go_while_queues_do_lose_no_job(run):
+    """Each is stopped wherever it stands: at its start, in a claim, between two changes."""
+    made = []
+    for number in range(12):
+        client = run()
+        queues.add(f"tenant-{number}", max_workers=2)
+        made += in_queue(f"tenant-{number}", 10) + in_queue(f"tenant-{number // 2}", 10)
+        if number % 4 == 3:
+            queues.remove(f"tenant-{number - 3}", jobs="move", to=f"tenant-{number}")
+        if number % 3 == 2:
+            wait_until(lambda: Job.objects.filter(state="completed").exists())
+        client.stop(timeout=0 if number % 2 else 1)
+    last = run(can_lead=True)
+    wait_until(lambda: over(made), 30)
+
+    assert set(Job.objects.values_list("attempt", flat=True)) == {1}
+    assert set(ClientRow.objects.values_list("id", flat=True)) == {last.id}
