@@ -26,6 +26,7 @@ class Interrupt:
         # with patience, not for ever.
         self._lock = threading.RLock()
         self._has_ended = False
+        self._was_sent = False
 
     def __call__(self, reason: CancelReason) -> None:
         """Interrupt the job, if it still runs."""
@@ -33,7 +34,8 @@ class Interrupt:
             return
         try:
             if not self._has_ended:
-                _raise_in(self._ident, JobInterrupted)
+                self._was_sent = True
+                _raise_in(self._ident)
         finally:
             self._lock.release()
 
@@ -43,10 +45,24 @@ class Interrupt:
             try:
                 with self._lock:
                     self._has_ended = True
-                    _raise_in(self._ident, None)
-                    return
+                if self._was_sent:
+                    self._take()
             except JobInterrupted:
                 continue
+            else:
+                return
+
+    def _take(self) -> None:
+        """Take what may not be delivered yet: another one in its place, which comes here.
+
+        To take it back instead (with no exception) leaves Python 3.11 looking for it for ever, under a tracer without end.
+        """
+        try:
+            _raise_in(self._ident)
+            while True:
+                pass
+        except JobInterrupted:
+            return
 
 
 def call(attempt: Attempt, job: Callable[[], object]) -> None:
@@ -65,7 +81,5 @@ def call(attempt: Attempt, job: Callable[[], object]) -> None:
             interrupt.end()
 
 
-def _raise_in(ident: int, error: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(ident), None if error is None else ctypes.py_object(error)
-    )
+def _raise_in(ident: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(JobInterrupted))
