@@ -37,6 +37,15 @@ def test_are_loaded_by_name_without_comments(package):
     assert dict(load(name)) == {"one": "SELECT 1\n    WHERE true", "two": "SELECT 2", "three": "SELECT 3"}
 
 
+def test_share_fragments_of_any_file(package):
+    name = package(
+        a_sql="-- name: one\nSELECT 1\n    -- include: due",
+        b_sql="-- fragment: due\n-- Why.\nWHERE due\n\n-- name: two\n-- include: due\nLIMIT 1",
+    )
+
+    assert dict(load(name)) == {"one": "SELECT 1\nWHERE due", "two": "WHERE due\nLIMIT 1"}
+
+
 def test_have_one_name_each(package):
     name = package(a_sql="-- name: one\nSELECT 1", b_sql="-- name: one\nSELECT 2")
 

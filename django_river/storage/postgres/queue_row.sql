@@ -128,16 +128,7 @@ ON CONFLICT (name) DO UPDATE SET starts = EXCLUDED.starts;
 -- waited so long counts as one higher. More rows are locked than are claimed, until the transaction ends.
 WITH claimed AS (
     UPDATE river_job
-    SET state = 'running',
-        attempt = least(attempt + 1, 32767),
-        attempted_at = statement_timestamp(),
-        attempted_by = CASE
-            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
-            THEN array_append(
-                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
-            )
-            ELSE array_append(attempted_by, %(client_id)s::text)
-        END
+    -- include: claimed_by_us
     WHERE id = ANY(ARRAY(
         SELECT picked.id
         FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(ageing)s::float8[]) AS demand (queue, size, ageing)

@@ -7,16 +7,7 @@
 -- which is evaluated where rows are seen; NOT EXISTS becomes a join, made after they are locked.
 WITH claimed AS (
     UPDATE river_job
-    SET state = 'running',
-        attempt = least(attempt + 1, 32767),
-        attempted_at = statement_timestamp(),
-        attempted_by = CASE
-            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
-            THEN array_append(
-                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
-            )
-            ELSE array_append(attempted_by, %(client_id)s::text)
-        END
+    -- include: claimed_by_us
     WHERE id = ANY(ARRAY(
         SELECT picked.id
         FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
@@ -54,16 +45,7 @@ ORDER BY priority, scheduled_at, id;
 -- More jobs of a kind, and with the same value of an argument if one is named.
 WITH claimed AS (
     UPDATE river_job
-    SET state = 'running',
-        attempt = least(attempt + 1, 32767),
-        attempted_at = statement_timestamp(),
-        attempted_by = CASE
-            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
-            THEN array_append(
-                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
-            )
-            ELSE array_append(attempted_by, %(client_id)s::text)
-        END
+    -- include: claimed_by_us
     WHERE id = ANY(ARRAY(
         SELECT picked.id
         FROM unnest(

@@ -7,16 +7,7 @@
 -- counted up to what a smallint holds: a row beyond that would make every claim fail.
 WITH claimed AS (
     UPDATE river_job
-    SET state = 'running',
-        attempt = least(attempt + 1, 32767),
-        attempted_at = statement_timestamp(),
-        attempted_by = CASE
-            WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
-            THEN array_append(
-                attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
-            )
-            ELSE array_append(attempted_by, %(client_id)s::text)
-        END
+    -- include: claimed_by_us
     WHERE id = ANY(ARRAY(
         SELECT picked.id
         FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
@@ -42,16 +33,7 @@ ORDER BY priority, scheduled_at, id;
 -- The same for one queue, planned in half the time, which is what an idle worker's latency is made of. Whoever asks puts
 -- the rows in order by the last column.
 UPDATE river_job
-SET state = 'running',
-    attempt = least(attempt + 1, 32767),
-    attempted_at = statement_timestamp(),
-    attempted_by = CASE
-        WHEN cardinality(attempted_by) >= %(attempted_by_limit)s
-        THEN array_append(
-            attempted_by[cardinality(attempted_by) - %(attempted_by_limit)s + 2:], %(client_id)s::text
-        )
-        ELSE array_append(attempted_by, %(client_id)s::text)
-    END
+-- include: claimed_by_us
 WHERE id = ANY(ARRAY(
     SELECT id
     FROM river_job

@@ -3,11 +3,7 @@
 -- the leader from renewing, which changes no key. Rows that others hold are skipped.
 
 -- name: client_clean
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-)
+-- include: with_term
 DELETE FROM django_river_client
 WHERE id = ANY(ARRAY(
     SELECT id
@@ -53,11 +49,8 @@ CROSS JOIN LATERAL (
 -- Finished jobs stand in no index by time. So they are found in the order of their ids, which is that of their
 -- creation, nearly: the caller remembers how far it came. Of cancelled and discarded jobs there is an index. Which part
 -- of the conditions on the state holds is known when the statement is planned.
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-), page AS MATERIALIZED (
+-- include: with_term
+, page AS MATERIALIZED (
     SELECT id, created_at,
         state = %(state)s::river_job_state
             AND finalized_at < statement_timestamp() - %(kept_for)s::interval
@@ -114,11 +107,7 @@ LEFT JOIN django_river_client AS client ON client.lost_at IS NULL
 ORDER BY client.id;
 
 -- name: client_lose
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-)
+-- include: with_term
 UPDATE django_river_client
 SET lost_at = statement_timestamp(), lost_why = %(why)s
 WHERE id = %(id)s
@@ -145,11 +134,7 @@ ORDER BY id
 LIMIT %(limit)s;
 
 -- name: job_flag
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-)
+-- include: with_term
 UPDATE river_job
 SET metadata = CASE WHEN jsonb_typeof(metadata) = 'object' THEN metadata ELSE '{}' END
     || jsonb_build_object('django_river:suspicious', jsonb_build_object(
@@ -167,11 +152,8 @@ RETURNING id;
 
 -- name: job_take
 -- A cancel that was asked for is kept.
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-), taken AS (
+-- include: with_term
+, taken AS (
     UPDATE river_job
     SET state = (CASE
             WHEN metadata ? 'cancel_attempted_at' THEN 'cancelled'
@@ -198,11 +180,7 @@ SELECT kind, statement_timestamp(), seconds, true FROM taken
 RETURNING id;
 
 -- name: run_time_clean
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-)
+-- include: with_term
 DELETE FROM django_river_runtime
 WHERE EXISTS (SELECT FROM term) AND id = ANY(ARRAY(
     SELECT id
@@ -225,11 +203,8 @@ ORDER BY id;
 -- name: job_rescue
 -- What cannot be rescued is kept out of the page, so that it cannot fill it. Nothing a row may contain makes it fail. What
 -- a client has claimed since it was taken for lost says that it lives: it is about to come back.
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-), picked AS MATERIALIZED (
+-- include: with_term
+, picked AS MATERIALIZED (
     SELECT job.id, client.lost_why AS why,
         job.metadata ? 'cancel_attempted_at' AS is_cancelled,
         job.kind = ANY(%(known_kinds)s::text[]) AS is_known,
@@ -306,11 +281,8 @@ RETURNING job.id, job.kind, job.queue, job.state::text, coalesce(picked.why, '')
 -- All at once, but for those that have to take their unique key to become available: somebody may hold it, or be about
 -- to, and others must not wait for that. Those are answered by their ids, and then tried by job_schedule_unique.
 -- Without a leader's id: for the named queues, as long as no term is in force.
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-), due AS MATERIALIZED (
+-- include: with_term
+, due AS MATERIALIZED (
     SELECT id,
         unique_key IS NOT NULL
             AND unique_states IS NOT NULL
@@ -414,11 +386,7 @@ SELECT EXISTS (
 SELECT extract(epoch FROM expires_at - statement_timestamp())::float8 FROM river_leader;
 
 -- name: queue_clean
-WITH term AS MATERIALIZED (
-    SELECT FROM river_leader
-    WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
-    FOR KEY SHARE
-)
+-- include: with_term
 DELETE FROM river_queue
 WHERE name = ANY(ARRAY(
     SELECT name

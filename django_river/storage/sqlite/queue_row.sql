@@ -115,18 +115,7 @@ LIMIT :limit;
 
 -- name: job_fetch_chosen
 UPDATE river_job
-SET state = 'running',
-    attempt = min(attempt + 1, 32767),
-    attempted_at = :now,
-    attempted_by = json_insert((
-        SELECT json_group_array(value)
-        FROM (
-            SELECT value
-            FROM json_each(coalesce(attempted_by, '[]'))
-            WHERE key > json_array_length(attempted_by) - :attempted_by_limit
-            ORDER BY key
-        )
-    ), '$[#]', :client_id)
+-- include: claimed_by_us
 WHERE id IN (SELECT value FROM json_each(:ids))
 RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(coalesce(errors, '[]')), args, metadata,
     scheduled_at;

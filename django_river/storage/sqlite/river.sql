@@ -16,18 +16,7 @@ WHERE EXISTS (
 -- name: job_fetch
 -- One statement a queue (SQLite has no LATERAL), all in one transaction.
 UPDATE river_job
-SET state = 'running',
-    attempt = min(attempt + 1, 32767),
-    attempted_at = :now,
-    attempted_by = json_insert((
-        SELECT json_group_array(value)
-        FROM (
-            SELECT value
-            FROM json_each(coalesce(attempted_by, '[]'))
-            WHERE key > json_array_length(attempted_by) - :attempted_by_limit
-            ORDER BY key
-        )
-    ), '$[#]', :client_id)
+-- include: claimed_by_us
 WHERE id IN (
     SELECT id
     FROM river_job

@@ -2,18 +2,7 @@
 
 -- name: job_fetch_without
 UPDATE river_job
-SET state = 'running',
-    attempt = min(attempt + 1, 32767),
-    attempted_at = :now,
-    attempted_by = json_insert((
-        SELECT json_group_array(value)
-        FROM (
-            SELECT value
-            FROM json_each(coalesce(attempted_by, '[]'))
-            WHERE key > json_array_length(attempted_by) - :attempted_by_limit
-            ORDER BY key
-        )
-    ), '$[#]', :client_id)
+-- include: claimed_by_us
 WHERE id IN (
     SELECT id
     FROM (
@@ -36,18 +25,7 @@ RETURNING id, kind, queue, priority, attempt, max_attempts, json_array_length(co
 -- name: job_fetch_matching
 -- The value is compared as JSON text: what we have written ourselves is equal if its text is.
 UPDATE river_job
-SET state = 'running',
-    attempt = min(attempt + 1, 32767),
-    attempted_at = :now,
-    attempted_by = json_insert((
-        SELECT json_group_array(value)
-        FROM (
-            SELECT value
-            FROM json_each(coalesce(attempted_by, '[]'))
-            WHERE key > json_array_length(attempted_by) - :attempted_by_limit
-            ORDER BY key
-        )
-    ), '$[#]', :client_id)
+-- include: claimed_by_us
 WHERE id IN (
     SELECT id
     FROM (
