@@ -23,10 +23,11 @@ one claimed, and this client is the last entry of ``attempted_by``. Whatever els
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
@@ -183,6 +184,16 @@ class ClientInfo:
     def can_lead(self) -> bool:
         """Whether it stands for election."""
         return not self.objection
+
+    def row(self) -> dict[str, Any]:
+        """Its row, for either database: what has parts as JSON."""
+        parts = {"queues": list(self.queues), "labels": dict(self.labels), "troubles": dict(self.troubles)}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in parts}
+        return {
+            **plain,
+            "can_lead": self.can_lead,
+            **{name: json.dumps(part) for name, part in parts.items()},
+        }
 
 
 class Session(Protocol):

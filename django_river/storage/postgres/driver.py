@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import repeat
@@ -64,20 +63,7 @@ class Driver(LongJobsDriver):
     def client_beat(self, info: ClientInfo) -> str:
         rows = self._run(
             "client_beat",
-            id=info.id,
-            host=info.host,
-            pid=info.pid,
-            version=info.version,
-            queues=json.dumps(list(info.queues)),
-            slots=info.slots,
-            can_lead=info.can_lead,
-            objection=info.objection,
-            preference=info.preference,
-            labels=json.dumps(dict(info.labels)),
-            session=info.session,
-            troubles=json.dumps(dict(info.troubles)),
-            release=info.release,
-            registry_hash=info.registry_hash,
+            **info.row(),
         )
         return rows[0][0] or ""
 

@@ -149,20 +149,7 @@ class Driver(LongJobsDriver):
     def _beat(self, info: ClientInfo) -> None:
         self._run(
             "client_beat",
-            id=info.id,
-            host=info.host,
-            pid=info.pid,
-            version=info.version,
-            queues=json.dumps(list(info.queues)),
-            slots=info.slots,
-            can_lead=info.can_lead,
-            objection=info.objection,
-            preference=info.preference,
-            labels=json.dumps(dict(info.labels)),
-            session=info.session,
-            troubles=json.dumps(dict(info.troubles)),
-            release=info.release,
-            registry_hash=info.registry_hash,
+            **info.row(),
         )
 
     def _change(self, statement: str, ids: Sequence[int]) -> list[ChangedJob]:
