@@ -65,6 +65,11 @@ class Attempt:
         return self._token.acquire(blocking=False)
 
     @property
+    def remains(self) -> dict[str, bytes] | None:
+        """What the job has left for its metadata, whatever became of it."""
+        return None if self.context is None else self.context.remains
+
+    @property
     def is_settled(self) -> bool:
         """Whether somebody has taken it."""
         return self._token.locked()

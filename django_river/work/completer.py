@@ -22,10 +22,10 @@ from django_river.jobs.registry import Registry
 from django_river.jobs.states import State
 from django_river.service import Service
 from django_river.signals import job_finished, job_result_refused
-from django_river.storage.base import JobSetState, Storage, StoredState
+from django_river.storage.base import ClaimedJob, JobSetState, Storage, StoredState
 from django_river.work import connections
 from django_river.work.attempts import Attempt, Attempts
-from django_river.work.outcomes import MAX_ERROR, storable
+from django_river.work.outcomes import MAX_ERROR, Outcome, storable
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +54,18 @@ class Completer(Service):
         self.registry = registry
         #: Called with a queue, and in how many seconds a job of it that we have stored is due. Set by the client.
         self.on_due_in: Callable[[str, float], None] = lambda queue, seconds: None
+        #: Called with an attempt that has ended, how, and when by the monotonic clock. Set by the client.
+        self.on_ended: Callable[[Attempt, Outcome, float], None] = lambda attempt, outcome, at: None
         #: Called with results that are stored, from any thread. Set by the client.
         self.on_stored: Callable[[Sequence[Result]], None] = lambda batch: None
 
-        # Written by the threads that settle attempts; deque operations are atomic.
-        self._results: deque[Result] = deque()
-        # The rest is written in our thread only. Taken from the deque and not stored yet:
         #: Queues of which more may run when a result is stored. Written by the keeper.
         self.makes_room_in: frozenset[str] = frozenset()
+        # Written by the threads that settle attempts; deque operations are atomic. What a result makes of its row is
+        # worked out in our thread, for many at once: between two jobs that wait it would cost several times as much.
+        self._ended: deque[tuple[Attempt, Outcome, float]] = deque()
+        # The rest is written in our thread only. What is to be stored, and what is being stored:
+        self._results: deque[Result] = deque()
         self._batch: list[Result] = []
         self._batch_limit = MAX_BATCH
         # How many the last batch had; none if there was a pause after it.
@@ -73,11 +77,9 @@ class Completer(Service):
         self._has_delays = False
         self._written = threading.Condition()
 
-    def put(self, attempt: Attempt, change: JobSetState) -> None:
+    def put(self, attempt: Attempt, outcome: Outcome) -> None:
         """Store this result soon."""
-        if change.delay is not None:
-            self._has_delays = True
-        self._results.append((attempt, change))
+        self._ended.append((attempt, outcome, time.monotonic()))
         self.wake()
 
     def put_stored(self, results: list[Result], stored: Sequence[StoredState]) -> None:
@@ -97,7 +99,7 @@ class Completer(Service):
     @property
     def backlog(self) -> int:
         """Results that are not stored yet."""
-        return len(self._results) + len(self._batch)
+        return len(self._ended) + len(self._results) + len(self._batch)
 
     def flush(self, timeout: float) -> bool:
         """Wait until all results are stored; false if some are not within ``timeout`` seconds."""
@@ -111,8 +113,8 @@ class Completer(Service):
         return not self.backlog
 
     def step(self) -> float:
-        while self._results:
-            if self._written_last and len(self._results) < max(self._written_last, ENOUGH):
+        while waiting := len(self._ended) + len(self._results):
+            if self._written_last and waiting < max(self._written_last, ENOUGH):
                 # Under load: a moment later there are more to be written at the price of one commit.
                 self._stopping.wait(GATHER_SECONDS)
             self._gather()
@@ -137,12 +139,22 @@ class Completer(Service):
         connections.close()
 
     def _gather(self) -> None:
+        self._take_ended()
         while self._results and len(self._batch) < self._batch_limit:
             # Looked at, then taken: whoever counts meanwhile must find it somewhere.
             self._batch.append(self._results[0])
             self._results.popleft()
         if self._tried:
             self._leave_out_superseded()
+
+    def _take_ended(self) -> None:
+        for _ in range(len(self._ended)):
+            attempt, outcome, at = self._ended[0]
+            self.on_ended(attempt, outcome, at)
+            if outcome.delay is not None:
+                self._has_delays = True
+            self._results.append((attempt, _change(attempt, outcome)))
+            self._ended.popleft()
 
     def _leave_out_superseded(self) -> None:
         """A result whose write got no answer is stored for certain if we have claimed its job again since.
@@ -182,7 +194,7 @@ class Completer(Service):
             raise
         except Exception as error:
             logger.exception("the result of job %d cannot be stored; its attempt fails instead", change.id)
-            instead = attempt, _unstorable(attempt, change, error)
+            instead = attempt, _unstorable(attempt.job, error)
         try:
             return self._store([instead])
         except DATABASE_PROBLEMS:
@@ -247,11 +259,17 @@ class Completer(Service):
         connections.tidy()
 
 
-def _unstorable(attempt: Attempt, change: JobSetState, error: Exception) -> JobSetState:
+def _change(attempt: Attempt, outcome: Outcome) -> JobSetState:
+    """What an outcome makes of the row; one that cannot be said in a row keeps no other from being stored."""
+    try:
+        return outcome.change(attempt.job, attempt.remains)
+    except Exception as error:
+        logger.exception("the result of job %d cannot be stored; its attempt fails instead", attempt.job.id)
+        return _unstorable(attempt.job, error)
+
+
+def _unstorable(job: ClaimedJob, error: Exception) -> JobSetState:
     text = storable(f"the result could not be stored: {error}", MAX_ERROR)
-    entry = msgspec.json.encode({"attempt": change.attempt, "error": text, "trace": ""})
-    last = attempt.job.attempt >= attempt.job.max_attempts
-    state = State.DISCARDED if last else State.RETRYABLE
-    return JobSetState(
-        id=change.id, attempt=change.attempt, state=state, delay=timedelta(minutes=1), error=entry
-    )
+    entry = msgspec.json.encode({"attempt": job.attempt, "error": text, "trace": ""})
+    state = State.DISCARDED if job.attempt >= job.max_attempts else State.RETRYABLE
+    return JobSetState(id=job.id, attempt=job.attempt, state=state, delay=timedelta(minutes=1), error=entry)

@@ -65,6 +65,7 @@ class Engine:
         if any(definition.options.batch is not None for definition in registry):
             self.fetcher.gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
         self.completer.on_due_in = self.fetcher.due_in
+        self.completer.on_ended = self.workers.figures.note
         self.fetcher.workers = self.queue_set.workers = self.workers
         self.queue_set.fetcher, self.queue_set.completer = self.fetcher, self.completer
 

@@ -19,7 +19,8 @@ from django_river.queue_options import QueueConfig
 from django_river.terms import Term
 from django_river.work.attempts import Attempt
 
-PREFETCH_SECONDS = 0.02
+#: Half of it is to last for as long as a claim takes, also while a hundred threads want Python's lock (docs: adr/0013).
+PREFETCH_SECONDS = 0.06
 MAX_PREFETCH = 2000
 #: The rate is measured over at least this long.
 RATE_WINDOW = 0.01

@@ -1,6 +1,6 @@
 """What this client sees of its queues: how many jobs ended how, how long they waited and ran, minute by minute.
 
-A worker thread only appends to a list; the keeper counts, and writes a row per queue that had something to tell.
+Who ends an attempt only appends to a list; the keeper counts, and writes a row per queue that had something to tell.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django_river.histogram import Histogram, places
+from django_river.jobs.states import State
 from django_river.storage.base import Storage
 from django_river.storage.queues import MinuteFigures
+from django_river.work.attempts import Attempt
+from django_river.work.outcomes import Outcome
 
 #: No more than these are remembered until the keeper comes; beyond, the oldest are not counted.
 MOST_ENDS = 200_000
@@ -44,6 +47,16 @@ class QueueFigures:
         self._minute: datetime | None = None
         self._counts: dict[str, _Counts] = {}
         self._changed: set[str] = set()
+
+    def note(self, attempt: Attempt, outcome: Outcome, at: float) -> None:
+        """Remember an attempt that has succeeded or failed then; one that was put off or handed back tells nothing."""
+        has_failed = outcome.error is not None
+        if not has_failed and outcome.state is not State.COMPLETED:
+            return
+        job, context = attempt.job, attempt.context
+        # Without a context it has failed before it began: nobody knows its kind.
+        ran = 0.0 if context is None else at - context.began_at
+        self.ends.append((job.queue, has_failed, job.waited, ran))
 
     def write(self, storage: Storage) -> int:
         """Count what has ended, and write down the queues in which something has; how many queues.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from django_river.conf import Config
 from django_river.exceptions import JobTimeout
@@ -91,28 +91,19 @@ class Workers:
             )  # fmt: skip
             job_result_refused.send_robust(self.registry.get(job.kind), job=job, client_id=self.client_id)
             return False
-        _log(attempt, outcome)
-        self._count(attempt, outcome)
-        self.completer.put(attempt, outcome.change(attempt.job, _remains(attempt)))
+        if outcome.error is not None:
+            _log(attempt, outcome)
+        self.completer.put(attempt, outcome)
         return True
 
     def tell_stored(self, results: Sequence[Result], stored: Sequence[StoredState]) -> None:
         """Take results that a batch has stored itself, in its own transaction."""
         ours = [(attempt, outcome, change) for attempt, outcome, change in results if attempt.take()]
+        now = time.monotonic()
         for attempt, outcome, _ in ours:
             _log(attempt, outcome)
-            self._count(attempt, outcome)
+            self.figures.note(attempt, outcome, now)
         self.completer.put_stored([(attempt, change) for attempt, _, change in ours], stored)
-
-    def _count(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Attempts that have succeeded or failed; those that were put off or handed back tell nothing."""
-        has_failed = outcome.error is not None
-        if not has_failed and outcome.state is not State.COMPLETED:
-            return
-        job, context = attempt.job, attempt.context
-        # Without a context it has failed before it began: nobody knows its kind.
-        ran = 0.0 if context is None else time.monotonic() - context.began_at
-        self.figures.ends.append((job.queue, has_failed, job.waited, ran))
 
     def finished(self, attempt: Attempt) -> Attempt | None:
         """An attempt has left its slot; the one that gets the slot, if its queue has one waiting."""
@@ -170,8 +161,7 @@ class Workers:
     def _give_up(self, attempt: Attempt, outcome: Outcome) -> None:
         job = attempt.job
         logger.error("job %d (%s) is stuck: its attempt is given up, its slot replaced", job.id, job.kind)
-        self._count(attempt, outcome)
-        self.completer.put(attempt, outcome.change(job, _remains(attempt)))
+        self.completer.put(attempt, outcome)
         if attempt.call is not None:
             if not attempt.call.take():
                 return
@@ -188,10 +178,6 @@ class Workers:
             return stack_of(attempt.thread)
         task = (attempt.call or attempt).task
         return self.event_loop.stack_of(task) if task is not None else ""
-
-
-def _remains(attempt: Attempt) -> Mapping[str, bytes] | None:
-    return attempt.context.remains if attempt.context is not None else None
 
 
 def _log(attempt: Attempt, outcome: Outcome) -> None:

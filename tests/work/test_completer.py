@@ -71,7 +71,7 @@ def put(completer, attempts):
         attempts.add(given)
         for attempt in given:
             attempt.take()
-            completer.put(attempt, outcome.change(attempt.job))
+            completer.put(attempt, outcome)
 
     return put_all
 
@@ -82,6 +82,13 @@ def states():
 
 def row(attempt):
     return Job.objects.get(pk=attempt.job.id)
+
+
+class Unsayable(Outcome):
+    """Says nothing that could stand in a row."""
+
+    def change(self, job, remains=None):
+        raise ValueError("no such thing")
 
 
 class TestStoring:
@@ -318,6 +325,17 @@ class TestDatabaseAway:
 
 
 class TestPoison:
+    def test_that_cannot_be_said_in_a_row_fails_its_attempt_only(self, completer, put, store, caplog):
+        poisoned, *others = claim(store, 3)
+        put([poisoned], Unsayable(State.COMPLETED))
+        put(others)
+        completer.start()
+
+        assert completer.flush(10)
+        assert states() == ["completed", "completed", "retryable"]
+        assert row(poisoned).errors[0]["error"] == "the result could not be stored: no such thing"
+        assert f"the result of job {poisoned.job.id} cannot be stored" in caplog.text
+
     def test_harms_itself_only(self, completer, put, store, told, caplog):
         poisoned, *others = claim(store, 5)
         put([poisoned], POISON)

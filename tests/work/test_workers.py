@@ -25,8 +25,8 @@ from tests.work.building import attempt_at, registry_of
 class Results(list):
     """Stands where the completer does, and keeps what it is given."""
 
-    def put(self, attempt, change):
-        self.append((attempt, change))
+    def put(self, attempt, outcome):
+        self.append((attempt, outcome.change(attempt.job, attempt.remains)))
 
     def of(self, attempt):
         return [change for other, change in self if other is attempt]
