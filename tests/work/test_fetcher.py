@@ -307,6 +307,19 @@ class TestSlots:
 
         assert {demand.queue for _, demands, _ in fetcher.storage.calls for demand in demands} == {names[7]}
 
+    def test_queues_that_are_known_to_have_work_are_not_looked_for(self, build, monkeypatch):
+        names = [f"q{number}" for number in range(2 * module.MANY_QUEUES)]
+        fetcher = build(queues=[(name, 1) for name in names])
+        looked = []
+        monkeypatch.setattr(fetcher.storage.storage, "job_queues", lambda: looked.append(1) or [names[-1]])
+        for name in names[: module.MANY_QUEUES + 1]:
+            fetcher.producers[name].may_have_work = False
+
+        assert fetcher._poll() == [names[-1]]
+        fetcher.producers[names[0]].may_have_work = True
+        assert fetcher._poll() == names[1 : module.MANY_QUEUES + 1]
+        assert looked == [1]
+
     def test_turns_are_taken_by_claims_not_by_looks(self, build):
         fetcher = build(queues=(("a", 1), ("b", 1)), slots=1)
         fetcher.producers["a"].admit([attempt_at()])
