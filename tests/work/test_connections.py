@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from pathlib import Path
 
@@ -135,6 +136,20 @@ class TestBetweenJobs:
         assert in_thread(Order.objects.count) == 0
 
     @pytest.mark.postgres
+    def test_one_that_has_heard_something_is_kept(self, in_thread):
+        def listen():
+            with connection.cursor() as cursor:
+                cursor.execute("LISTEN news")
+            return connection.connection
+
+        listening = in_thread(listen)
+        with connection.cursor() as cursor:
+            cursor.execute("NOTIFY news, 'it rains'")
+        wait_until(lambda: select.select([listening], [], [], 0)[0])
+
+        assert in_thread(use) is listening
+        assert [news.payload for news in listening.notifies(timeout=10, stop_after=1)] == ["it rains"]
+
     @pytest.mark.postgres
     def test_one_that_waits_for_an_answer_is_replaced_before_the_next_job(self, in_thread):
         """Its job was interrupted in the middle of a statement."""
@@ -158,13 +173,6 @@ class TestBetweenJobs:
         assert "the connection to 'default' cannot be cleaned or closed; it is forgotten" in caplog.text
         assert in_thread(use) is not left
         left.close()
-
-    @pytest.mark.postgres
-    def test_without_poll_is_seen_to_be_closed_all_the_same(self, in_thread, monkeypatch):
-        monkeypatch.delattr("select.poll")
-        terminate(in_thread(backend))
-
-        assert in_thread(Order.objects.count) == 0
 
 
 class TestClose:
