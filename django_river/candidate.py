@@ -11,6 +11,7 @@ from django_river.leader_policy import Candidacy, load_policy
 from django_river.leadership import Elector
 from django_river.maintenance.maintainer import Maintainer
 from django_river.notifier import Notifier
+from django_river.polls import Poll
 from django_river.registration import Registration
 from django_river.storage.base import ClientInfo
 from django_river.terms import Term, TermEnd
@@ -55,6 +56,7 @@ class Candidate:
         notifier: Notifier | None,
         maintainer: Maintainer,
         leader_bound: LeaderBound,
+        poll: Poll,
         on_crash: Callable[[BaseException], None],
     ) -> None:
         self.keeper = keeper
@@ -74,6 +76,7 @@ class Candidate:
             alive_for=MISSED_BEATS * config.heartbeat_interval,
             has_session=self._has_session,
             let_go=leader_bound.let_go,
+            poll=poll,
         )
         self.steward = Steward(
             elector=self.elector,

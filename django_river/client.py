@@ -35,7 +35,7 @@ from django_river.notifier import Ears, Notifier
 from django_river.presence import Presence
 from django_river.queue_choice import Choice
 from django_river.queue_options import QueueConfig
-from django_river.registration import Registration, declared_registry
+from django_river.registration import LOOK_POLLING, Registration, declared_registry
 from django_river.service import Service
 from django_river.signals import client_started, client_stopped
 from django_river.terms import Term
@@ -171,6 +171,7 @@ class Client:
             notifier=self.notifier,
             maintainer=self.maintainer,
             leader_bound=self.leader_bound,
+            poll=engine.fetcher.poll,
             on_crash=on_crash,
         )
         self.elector = self.candidate.elector
@@ -258,8 +259,10 @@ class Client:
 
     def _announce(self) -> None:
         try:
-            self.registration.enter()
-            self.queue_duties.begin()
+            # All of it, or nothing.
+            with self.keeper.storage.session.atomic():
+                self.registration.enter()
+                self.queue_duties.begin()
             if self.engine.fetcher.gatherer is not None:
                 self._look_for_others()
         except BaseException:
@@ -303,6 +306,7 @@ class Client:
             judge=self.judges.new(),
             registry=self.registry,
             promise=self.long_jobs.promises.of,
+            poll=self.engine.fetcher.poll,
         )
         for service in services:
             # A leader without its services must not stay in office.
@@ -326,8 +330,9 @@ class Client:
         return Notifier(listener=listener, ears=ears)
 
     def _take_on_duties(self) -> None:
-        self.keeper.add("heartbeat", self._heartbeat)
-        self.keeper.add("registration", self.registration.look)
+        # What has been done to announce us is not due at once.
+        self.keeper.add("heartbeat", self._heartbeat, after=self.config.heartbeat_interval)
+        self.keeper.add("registration", self.registration.look, after=LOOK_POLLING)
         self.queue_duties.take_on()
         self.long_jobs.take_on()
         self.keeper.add("stand in", self.stand_in.attempt)

@@ -9,9 +9,9 @@ What the database decides: who holds the row, and until when (its own clock). Wh
 still believe that (:data:`TRUST_MARGIN` less than the lease, by the monotonic clock, counted from before the statement
 that won it). A term is named by leader *and* time of election, so a late renewal of an old term touches no newer one.
 
-A follower looks at the lease every half second. It stands for election when nobody leads, when the lease has expired,
-or when the leader's session is gone at two looks in a row: its process was killed. That takes about a second, and is a
-guess; what the leader writes therefore carries its term, and counts only while the row says so.
+A follower looks at the lease every second. It stands for election when nobody leads, when the lease has expired, or when
+the leader's session is gone at two looks in a row: its process was killed. That takes about a second, and is a guess;
+what the leader writes therefore carries its term, and counts only while the row says so.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from django_river import storage as storages
 from django_river.chance import chance
 from django_river.conf import config
 from django_river.leader_policy import Candidacy
+from django_river.polls import NO_POLL, Poll
 from django_river.storage.base import Storage
 from django_river.storage.leaders import Lease, Sight
 from django_river.terms import ORDERLY, Term, TermEnd
@@ -41,7 +42,7 @@ TRUST_MARGIN = 1.0
 #: A lease is renewed so many times in its life.
 RENEWALS = 3
 #: How often a follower looks at the lease, in seconds.
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 #: A leader's session must be gone for so long, at two looks: a connection that breaks is back sooner.
 VANISHED_SECONDS = 0.4
 #: How often a leader looks that has no session, or waits for its own jobs to end.
@@ -49,7 +50,7 @@ HURRIED_SECONDS = 0.1
 #: Candidates leave so much time to one that is preferred.
 DEFER_SECONDS = 1.0
 #: Who resigns does not stand for so long.
-ABSTAIN_SECONDS = 2.0
+ABSTAIN_SECONDS = 2.5
 
 
 def request_resign(*, using: str | None = None) -> str | None:
@@ -98,6 +99,7 @@ class Elector:
         alive_for: float = 15.0,
         has_session: Callable[[], bool] = lambda: True,
         let_go: Callable[[], bool] = lambda: True,
+        poll: Poll = NO_POLL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.storage = storage
@@ -111,6 +113,8 @@ class Elector:
         self.has_session = has_session
         #: Asked before we resign, until it is true: that nothing runs any more that only a leader may run.
         self.let_go = let_go
+        #: What a follower's look takes along.
+        self.poll = poll
         self.clock = clock
         #: Called when :meth:`take_news` has something to say; from any thread, and under our lock. Set by the steward.
         self.on_news: Callable[[], None] = lambda: None
@@ -145,7 +149,7 @@ class Elector:
     @property
     def knows_leader(self) -> bool:
         """Whether it leads, or has just seen that another one does."""
-        if self._seen_at is not None and self.clock() - self._seen_at < 4 * LOOK_SECONDS:
+        if self._seen_at is not None and self.clock() - self._seen_at < 2 * LOOK_SECONDS:
             return True
         return self.is_leader
 
@@ -249,7 +253,9 @@ class Elector:
         if self.candidacy.objection or self.clock() < self._abstain_until:
             self._vanished = self._free_since = None
             return _about(LOOK_SECONDS)
-        seen = self.storage.leader_watch()
+        seen = self.storage.leader_watch(with_queues=self.poll.is_wanted())
+        if seen is not None and seen.queues is not None:
+            self.poll.answer(seen.queues)
         if seen is None or seen.seconds_left < 0:
             self._seen_at = None
             return self._stand()
@@ -351,4 +357,4 @@ class Elector:
 
 def _about(seconds: float) -> float:
     """So that clients do not look all at once."""
-    return seconds * chance.uniform(0.8, 1.2)
+    return seconds * chance.uniform(0.9, 1.1)

@@ -23,8 +23,9 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 TOPICS = (TOPIC_INSERT, TOPIC_CONTROL, TOPIC_LEADERSHIP, TOPIC_QUEUES, TOPIC_REGISTRY)
-#: After so many seconds of silence the connection is asked whether it still lives.
-SILENCE = 5.0
+#: After so many seconds of silence the connection is asked whether it still lives. That is for what stands between us and
+#: the server, and for Windows: a network that is cut is noticed sooner, by the keepalives of the connection.
+SILENCE = 30.0
 #: How often a connection that cannot hear (a pooler) is tried again.
 DEAF_SECONDS = 60.0
 

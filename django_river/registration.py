@@ -38,7 +38,7 @@ from django_river.storage.periodic import (
 logger = logging.getLogger(__name__)
 
 #: How often a running client looks which registry is in force, in seconds; one that listens is told.
-LOOK_POLLING, LOOK_LISTENING = 1.0, 10.0
+LOOK_POLLING, LOOK_LISTENING = 1.0, 30.0
 #: A refusal names so many of the clients that hold the other registry.
 CLIENTS_NAMED = 10
 #: What decides when an entry runs: while this stays, so does its next run.

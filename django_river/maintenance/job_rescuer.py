@@ -11,8 +11,9 @@ from threading import Lock
 from django_river.faults import Fault
 from django_river.maintenance.chore import Chore
 from django_river.maintenance.judge import Judge, Verdict
+from django_river.polls import NO_POLL, Poll
 from django_river.signals import client_lost, client_stale, job_rescued
-from django_river.storage.upkeep import RescuedJob, Upkeep
+from django_river.storage.upkeep import RescuedJob, Sights, Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class JobRescuer(Chore):
     """By liveness: a client whose session or heartbeat is gone is taken for lost, and its jobs from it.
 
     By age only where nothing is known of the client: those of other languages have no row here.
+
+    Its look at the clients is the one look a second of an idle leader: for the scheduler and the fetcher, too.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class JobRescuer(Chore):
         poison_after: int,
         known_kinds: Callable[[], list[str]],
         on_fault: OnFault,
-        on_rescued: Callable[[], None],
+        on_due_in: Callable[[float | None], None],
+        poll: Poll = NO_POLL,
     ) -> None:
         super().__init__("job-rescuer", upkeep=upkeep, lock=lock)
         self.judge = judge
@@ -53,7 +57,9 @@ class JobRescuer(Chore):
         self.poison_after = poison_after
         self.known_kinds = known_kinds
         self.on_fault = on_fault
-        self.on_rescued = on_rescued
+        #: Told in how many seconds the next scheduled or retryable job is due, ``None`` without any; under our lock.
+        self.on_due_in = on_due_in
+        self.poll = poll
         self.interval = min(INTERVAL, rescue_after / 2)
         self.look = min(LOOK_SECONDS, client_timeout / 4)
 
@@ -65,7 +71,7 @@ class JobRescuer(Chore):
     def run_once(self) -> float:
         """Look at the clients, and rescue a batch if there is a reason to."""
         try:
-            for verdict in self.judge.see(self.upkeep.client_watch()):
+            for verdict in self.judge.see(self._look()):
                 self._lose(verdict)
             now = time.monotonic()
             if now >= self._rescue_at or now < self._loss_until:
@@ -74,6 +80,13 @@ class JobRescuer(Chore):
             self.judge.shake()
             raise
         return self.look
+
+    def _look(self) -> Sights:
+        sights = self.upkeep.client_watch(with_queues=self.poll.is_wanted())
+        self.on_due_in(sights.due_in)
+        if sights.queues is not None:
+            self.poll.answer(sights.queues)
+        return sights
 
     def _lose(self, verdict: Verdict) -> None:
         client, why, silent_for = verdict
@@ -103,7 +116,7 @@ class JobRescuer(Chore):
         for job in rescued:
             self._tell(job)
         if rescued:
-            self.on_rescued()
+            self.on_due_in(0.0)
         if len(rescued) >= limit:
             self._rescue_at = 0.0
             return 0.0

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 NAME = "queue-resumer"
 #: How often to look whether there is a pause that ends, in seconds: where nobody tells us of one, and where somebody does.
 INTERVAL = 0.5
-INTERVAL_IF_TOLD = 10.0
+INTERVAL_IF_TOLD = 30.0
 #: Before what should have been resumed is looked at again, in seconds.
 AGAIN_SECONDS = 0.5
 

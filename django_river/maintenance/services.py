@@ -27,6 +27,7 @@ from django_river.maintenance.queue_cleaner import QueueCleaner
 from django_river.maintenance.queue_remover import QueueRemover
 from django_river.maintenance.queue_resumer import QueueResumer
 from django_river.maintenance.reindexer import Reindexer
+from django_river.polls import NO_POLL, Poll
 from django_river.queue_options import said
 from django_river.service import Service
 from django_river.storage.upkeep import Retention, TermOver, Upkeep
@@ -52,6 +53,7 @@ def leader_services(
     on_resume: Callable[[], None] = lambda: None,
     is_told: Callable[[], bool] = lambda: False,
     has_removals: Callable[[], bool] = lambda: True,
+    poll: Poll = NO_POLL,
 ) -> Sequence[Service]:
     """All services of a term, ready to be started.
 
@@ -78,7 +80,8 @@ def leader_services(
             poison_after=config.poison_after,
             known_kinds=known_kinds,
             on_fault=on_fault,
-            on_rescued=scheduler.wake,
+            poll=poll,
+            on_due_in=scheduler.hear,
         ),
         QueueCleaner(upkeep=patient, lock=lock, keep=config.queues),
         ClientCleaner(upkeep=patient, lock=lock, client_timeout=config.client_timeout),

@@ -52,6 +52,8 @@ class Sight(NamedTuple):
     seconds_left: float
     #: Whether the leader promised to hold a session, and it is gone.
     is_vanished: bool
+    #: Queues that have available jobs, if that was asked on the way.
+    queues: Sequence[str] | None = None
 
 
 class LeftJob(NamedTuple):
@@ -106,5 +108,8 @@ class Leaders(ABC):
         """Whether another candidate lives that is preferred to this one."""
 
     @abstractmethod
-    def leader_watch(self) -> Sight | None:
-        """Who leads now, and whether that may be taken over; ``None`` if nobody does. Writes nothing."""
+    def leader_watch(self, *, with_queues: bool = False) -> Sight | None:
+        """Who leads now, and whether that may be taken over; ``None`` if nobody does. Writes nothing.
+
+        ``with_queues`` asks on the way which queues have jobs.
+        """

@@ -77,6 +77,10 @@ class Sights(NamedTuple):
     clients: list[ClientSight]
     #: That moment by the database's clock, as seconds since some fixed one.
     at: float
+    #: What is asked on the way: seconds until the next job is due, as :meth:`Upkeep.job_seconds_until_due` has it, and
+    #: the queues that have available jobs, if they were wanted.
+    due_in: float | None = None
+    queues: Sequence[str] | None = None
 
 
 class RescuedJob(NamedTuple):
@@ -150,8 +154,8 @@ class Upkeep(ABC):
         """
 
     @abstractmethod
-    def client_watch(self) -> Sights:
-        """How the clients look that nobody takes for lost. Writes nothing."""
+    def client_watch(self, *, with_queues: bool = False) -> Sights:
+        """How the clients look that nobody takes for lost, and what else a leader looks at again and again. Writes nothing."""
 
     # Indexes of the job table
 

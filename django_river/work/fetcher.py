@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from django_river.chance import chance
 from django_river.hints import LOOK_AGAIN
+from django_river.polls import Poll
 from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.storage.batches import LeftOut, Wanted
@@ -29,6 +30,8 @@ from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
 
+#: What is left to others to poll we poll ourselves if they are so much later than we would be, as a factor.
+LEFT_TO_OTHERS = 1.25
 #: How long to wait for the completer when it has too much to write.
 CHOKED_SECONDS = 0.05
 #: A claim whose answer was lost may be committed so much later: the time limit of a statement, and a margin.
@@ -42,7 +45,8 @@ MANY_QUEUES = 50
 class Fetcher(Service):
     """Asks every producer for its demand, claims, and hands the claimed jobs to the workers.
 
-    It looks when it is woken by a hint, when a slot becomes free while there is work, and at every poll.
+    It looks when it is woken by a hint, when a slot becomes free while there is work, and at every poll. While nothing
+    is here to be worked, others poll for it who ask the database something every second anyway (docs: adr/0031).
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Fetcher(Service):
         # Whether some queues have slots of their own, or more weight than others.
         self._is_shared_out = False
         self._see_whether_shared()
+        # Written by whoever has polled.
         self._poll_at = 0.0
         # Which of several queues that want jobs is asked first, and who has claimed jobs.
         self._first = 0
@@ -114,6 +119,12 @@ class Fetcher(Service):
                     # What its home leaves to others.
                     self._look_late.setdefault(name, look_at + patience)
         self.wake()
+
+    @property
+    def poll(self) -> Poll:
+        """Our poll, for others to take along."""
+        # Whoever has work looks by itself: others are not to wait for that.
+        return Poll(is_wanted=lambda: not len(self.attempts), answer=self._hear_poll)
 
     def adopt(self, producers: Mapping[str, Producer], *, slots: int) -> None:
         """Work these queues, in so many slots, from the next step on; called by one thread at a time."""
@@ -189,6 +200,15 @@ class Fetcher(Service):
                     self._mark(name)
             while self._due and self._due[0][0] <= now:
                 self._mark(heapq.heappop(self._due)[1])
+
+    def _hear_poll(self, queues: Collection[str]) -> None:
+        self._poll_at = time.monotonic() + self.poll_interval * LEFT_TO_OTHERS
+        producers = self._adopted or self.producers
+        found = [producers[name] for name in queues if name in producers]
+        for producer in found:
+            producer.may_have_work = True
+        if found:
+            self.wake()
 
     def _mark(self, name: str) -> None:
         # It may have been removed meanwhile.

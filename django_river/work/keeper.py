@@ -13,6 +13,12 @@ from django_river.storage.base import Storage
 logger = logging.getLogger(__name__)
 
 
+#: Duties come so many seconds early, but no more than a part of their pause, if another one is due: to wake up costs more than
+#: most of them.
+EARLY_SECONDS = 0.1
+EARLY_PART = 0.2
+
+
 @dataclass(slots=True)
 class Duty:
     """Something to do again and again; ``run`` answers in how many seconds."""
@@ -22,6 +28,8 @@ class Duty:
     #: Whether it goes before all others that are due.
     is_urgent: bool = False
     due_at: float = 0.0
+    #: From when on it may be done if we are awake anyway.
+    ready_at: float = 0.0
     #: Set by whoever wants it done now, from any thread.
     is_hurried: bool = False
     backoff: Backoff = field(default_factory=Backoff)
@@ -30,7 +38,12 @@ class Duty:
 
     def is_due(self, now: float) -> bool:
         """Whether it is to be done now."""
-        return self.is_hurried or self.due_at <= now
+        return self.is_hurried or self.ready_at <= now
+
+    def rest(self, pause: float) -> None:
+        """It is to be done in so many seconds."""
+        self.due_at = time.monotonic() + pause
+        self.ready_at = self.due_at - min(EARLY_SECONDS, EARLY_PART * pause)
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -56,9 +69,15 @@ class Keeper(Service):
 
         self._duties: dict[str, Duty] = {}
 
-    def add(self, name: str, run: Callable[[], float], *, is_urgent: bool = False) -> None:
-        """Take on a duty; before the start only. An urgent one waits for one statement of another duty at most."""
-        self._duties[name] = Duty(name, run, is_urgent)
+    def add(
+        self, name: str, run: Callable[[], float], *, is_urgent: bool = False, after: float = 0.0
+    ) -> None:
+        """Take on a duty; before the start only. An urgent one waits for one statement of another duty at most.
+
+        It is done for the first time ``after`` so many seconds: what has just been done need not be done again.
+        """
+        duty = self._duties[name] = Duty(name, run, is_urgent)
+        duty.rest(after)
 
     def hurry(self, *names: str) -> None:
         """Do these duties now; from any thread."""
@@ -106,4 +125,4 @@ class Keeper(Service):
                 )
                 duty.backoff.reset()
                 duty.error = None
-        duty.due_at = time.monotonic() + pause
+        duty.rest(pause)

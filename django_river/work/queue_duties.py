@@ -13,10 +13,10 @@ from django_river.work.queue_figures import QueueFigures
 from django_river.work.queue_set import QueueSet
 
 #: How often queue states are polled, in seconds: with notifications arriving, and without.
-RECONCILE_LISTENING = 10.0
+RECONCILE_LISTENING = 30.0
 RECONCILE_POLLING = 2.0
 #: How often what is said of queues is looked for: with notifications arriving, and without.
-ROWS_LISTENING = 10.0
+ROWS_LISTENING = 30.0
 ROWS_POLLING = 1.0
 #: Many changes that come one after the other are applied together, so often at most; with thousands of queues, which take
 #: longer to go by, as seldom as the second says.
@@ -64,9 +64,9 @@ class QueueDuties:
 
     def take_on(self) -> None:
         """Hand them to the keeper."""
-        self.keeper.add("touch queues", self._touch)
-        self.keeper.add(RECONCILE, self._reconcile)
-        self.keeper.add(ROWS, self._apply_rows)
+        self.keeper.add("touch queues", self._touch, after=TOUCH_SECONDS)
+        self.keeper.add(RECONCILE, self._reconcile, after=RECONCILE_POLLING)
+        self.keeper.add(ROWS, self._apply_rows, after=ROWS_POLLING)
         self.keeper.add("scale queues", self._scale)
         self.keeper.add("figures", self._write_figures)
 

@@ -15,6 +15,7 @@ from django_river.maintenance.batch_size import BatchSize
 from django_river.maintenance.job_rescuer import LOOK_SECONDS, JobRescuer
 from django_river.maintenance.judge import Judge
 from django_river.models import Client, Job
+from django_river.polls import NO_POLL, Poll
 from django_river.signals import client_lost, client_stale, job_rescued
 from django_river.storage.upkeep import Sights
 from tests.factories import ClientFactory, JobFactory
@@ -26,10 +27,11 @@ def build(upkeep):
     """Builds rescuers that know the kind of the factories, and stops them."""
     built = []
 
-    def build(rescue_after=60.0, *, calm=True, store=upkeep, poison_after=3):
+    def build(rescue_after=60.0, *, calm=True, store=upkeep, poison_after=3, poll=NO_POLL):
         judge = Judge(
             own_id="me", client_timeout=60.0, heartbeat_interval=1e-9 if calm else 60.0, clock=time.monotonic
         )
+        faults, due_in = [], []
         rescuer = JobRescuer(
             upkeep=store,
             lock=Lock(),
@@ -39,10 +41,11 @@ def build(upkeep):
             poison_after=poison_after,
             known_kinds=lambda: ["tests.work"],
             on_fault=lambda *args: faults.append(args[:2]),
-            on_rescued=lambda: faults.append("rescued"),
+            on_due_in=due_in.append,
+            poll=poll,
         )
         built.append(rescuer)
-        faults = rescuer.faults = []
+        rescuer.faults, rescuer.due_in = faults, due_in
         return rescuer
 
     yield build
@@ -102,6 +105,24 @@ def test_looks_again_in_time(build):
     assert build().step() == LOOK_SECONDS
 
 
+def test_looks_for_the_scheduler_too(build):
+    JobFactory(scheduled=True, scheduled_at=timezone.now() + timedelta(minutes=1))
+    rescuer = build()
+    rescuer.run_once()
+
+    ((seconds),) = rescuer.due_in
+    assert 50 < seconds <= 60
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_looks_for_the_fetcher_if_that_is_wanted(build, is_wanted):
+    JobFactory(available=True, queue="a")
+    found = []
+    build(poll=Poll(lambda: is_wanted, found.append)).run_once()
+
+    assert found == ([["a"]] if is_wanted else [])
+
+
 def test_age_counts_only_when_clients_have_had_the_time_to_beat(build):
     running(attempted_by=["gone"])
     build(calm=False).run_once()
@@ -119,10 +140,10 @@ class Sighted:
     def __getattr__(self, name):
         return getattr(self.upkeep, name)
 
-    def client_watch(self):
+    def client_watch(self, **given):
         clients = [
             client._replace(is_session_gone=client.id in self.gone)
-            for client in self.upkeep.client_watch().clients
+            for client in self.upkeep.client_watch(**given).clients
         ]
         return Sights(clients, time.time())
 
@@ -163,7 +184,8 @@ def test_a_client_whose_session_stays_gone_loses_its_young_jobs(build, upkeep, h
 
     assert (job.state, other.state) == ("retryable", "running")
     assert heard == [("lost", client.pk), ("rescued", job.pk)]
-    assert rescuer.faults == [("tests.work", Fault.CLIENT_STALE), "rescued"]
+    assert rescuer.faults == [("tests.work", Fault.CLIENT_STALE)]
+    assert rescuer.due_in == [None, 0.0]
 
 
 def test_a_silent_client_loses_its_young_jobs(build, heard):

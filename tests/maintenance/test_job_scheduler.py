@@ -18,6 +18,7 @@ from django_river.maintenance.job_scheduler import (
     ATTENTIVE_WAIT,
     FRUITLESS_WAIT,
     LONGEST_WAIT,
+    LONGEST_WAIT_IF_TOLD,
     SHORTEST_WAIT,
     JobScheduler,
 )
@@ -107,6 +108,40 @@ class TestRunOnce:
         clock.now += ATTENTIVE_SECONDS
         assert scheduler.run_once() == LONGEST_WAIT
 
+    def test_that_is_told_does_not_look_itself(self, scheduler, clock, monkeypatch):
+        monkeypatch.setattr(scheduler.upkeep, "job_seconds_until_due", None)
+        scheduler.hear(None)
+        assert scheduler.step() == LONGEST_WAIT_IF_TOLD
+
+        clock.now += 1.0
+        scheduler.hear(3600.0)
+        assert scheduler.step() == LONGEST_WAIT_IF_TOLD
+
+    def test_that_is_told_no_more_looks_itself(self, scheduler, clock):
+        scheduler.hear(None)
+        clock.now += LONGEST_WAIT_IF_TOLD
+        due()
+
+        assert scheduler.step() == 0.0
+        assert states() == ["available"]
+
+    def test_goes_by_what_it_was_told(self, scheduler, clock):
+        scheduler.hear(0.5)
+        assert scheduler.step() == 0.5
+        clock.now += 0.5
+        due()
+
+        assert scheduler.step() == 0.0
+        assert states() == ["available"]
+
+    def test_that_is_attentive_is_not_put_off_by_what_it_is_told(self, scheduler, clock):
+        scheduler.run_once()
+        due(seconds=-0.5)
+        scheduler.run_once()
+        scheduler.hear(None)
+
+        assert scheduler.step() <= ATTENTIVE_WAIT
+
     def test_takes_what_is_late_at_the_beginning_of_the_term_for_no_sign(self, scheduler):
         due(seconds=-3600)
         scheduler.run_once()
@@ -147,6 +182,15 @@ class TestRunning:
         wait_until(lambda: Job.objects.get(pk=job.pk).state == "available")
 
         assert timezone.now() - job.scheduled_at < timedelta(seconds=LONGEST_WAIT + 0.5)
+
+    def test_looks_as_soon_as_it_is_told_of_a_job_that_is_due(self, scheduler, monkeypatch):
+        monkeypatch.setattr(module, "LONGEST_WAIT", 3600.0)
+        scheduler.start()
+        wait_until(lambda: scheduler._is_waiting)
+        due()
+        scheduler.hear(-1.0)
+
+        wait_until(lambda: states() == ["available"])
 
     @pytest.mark.postgres
     def test_is_not_held_up_by_a_key_in_dispute(self, scheduler, store):

@@ -14,7 +14,7 @@ from django_river.faults import Fault
 from django_river.models import Client, Leader
 from django_river.storage.base import ClientInfo
 from django_river.storage.postgres.listener import PostgresListener
-from tests.factories import ClientFactory
+from tests.factories import ClientFactory, JobFactory
 from tests.storage.steps import ME
 from tests.waiting import is_a_lock_waited_for, wait_until
 
@@ -90,6 +90,25 @@ class TestClean:
             ClientFactory(stale=True)
 
         assert [len(self.clean(upkeep, limit=2)) for _ in range(3)] == [2, 1, 0]
+
+
+class TestWatch:
+    def test_sees_clients_only_unless_it_is_asked_for_more(self, upkeep):
+        assert upkeep.client_watch()[2:] == (None, None)
+        assert upkeep.client_watch().clients == []
+
+    @pytest.mark.parametrize("clients", [0, 1, 3])
+    def test_sees_on_the_way_when_a_job_is_due_and_which_queues_have_jobs(self, upkeep, clients):
+        for _ in range(clients):
+            ClientFactory()
+        for queue in "aab":
+            JobFactory(available=True, queue=queue)
+        JobFactory(scheduled=True, queue="c", scheduled_at=timezone.now() + timedelta(seconds=90))
+        sights = upkeep.client_watch(with_queues=True)
+
+        assert len(sights.clients) == clients
+        assert 80 < sights.due_in <= 90
+        assert sights.queues == ["a", "b"]
 
 
 class TestLost:

@@ -142,6 +142,14 @@ class TestWatch:
         assert 10 < seen.seconds_left <= 15
         assert not seen.is_vanished
 
+    def test_sees_on_the_way_which_queues_have_jobs(self, store):
+        for queue in "aab":
+            JobFactory(available=True, queue=queue)
+        store.leader_elect(ME, TTL)
+
+        assert store.leader_watch(with_queues=True).queues == ["a", "b"]
+        assert store.leader_watch().queues is None
+
     def test_sees_that_a_lease_has_expired(self, store):
         store.leader_elect(ME, TTL)
         expire()

@@ -187,6 +187,47 @@ class TestLooking:
 
         wait_until(lambda: worked.ran)
 
+    def test_others_may_poll_for_it(self, build, worked):
+        fetcher = build()
+        fetcher.start()
+        settle_down(fetcher)
+        jobs(1)
+        fetcher.poll.answer(["default", "elsewhere"])
+
+        wait_until(lambda: worked.ran)
+
+    def test_does_not_poll_while_others_do(self, build):
+        fetcher = build()
+        while (pause := fetcher.step()) == 0.0:
+            pass
+        assert pause < 1.1 * fetcher.poll_interval
+        asked = len(fetcher.storage.calls)
+        fetcher.poll.answer([])
+
+        assert 1.1 * fetcher.poll_interval < fetcher.step() <= module.LEFT_TO_OTHERS * fetcher.poll_interval
+        assert len(fetcher.storage.calls) == asked
+
+    def test_polls_again_when_others_do_not(self, build, worked):
+        fetcher = build(poll_interval=0.05)
+        fetcher.start()
+        settle_down(fetcher)
+        fetcher.poll.answer([])
+        jobs(1)
+
+        wait_until(lambda: worked.ran)
+
+    def test_leaves_polls_to_others_only_while_there_is_nothing_to_work(self, build, worked):
+        fetcher = build()
+        assert fetcher.poll.is_wanted()
+        worked.open.clear()
+        jobs(1, held=True)
+        fetcher.start()
+        wait_until(lambda: worked.inside)
+        assert not fetcher.poll.is_wanted()
+
+        worked.open.set()
+        wait_until(fetcher.poll.is_wanted)
+
     def test_a_full_answer_is_followed_by_another_claim(self, build, worked):
         jobs(35)
         fetcher = build()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from django_river.service import Backoff
-from django_river.work.keeper import Keeper
+from django_river.work import keeper as module
+from django_river.work.keeper import EARLY_SECONDS, Keeper
 from tests.waiting import wait_until
 
 
@@ -59,6 +61,40 @@ def test_does_each_duty_at_its_own_time(keep):
     wait_until(lambda: often.runs >= 10)
 
     assert seldom.runs == 1
+
+
+def test_does_what_is_nearly_due_along_with_what_is(keep, monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    one, other, later = Task(0.5), Task(0.59), Task(0.7)
+    keeper = keep(one=one, other=other, later=later)
+    while (pause := keeper.step()) == 0.0:
+        pass
+    assert pause == pytest.approx(0.5)
+    clock.now += pause
+    while (pause := keeper.step()) == 0.0:
+        pass
+
+    assert pause == pytest.approx(0.2)
+    assert (one.runs, other.runs, later.runs) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(("pause", "early"), [(60.0, EARLY_SECONDS), (0.1, 0.02), (0.0, 0.0)])
+def test_what_comes_often_is_not_done_much_more_often_by_that(keep, pause, early):
+    keeper = keep(task=Task(pause))
+    keeper.step()
+    duty = keeper._duties["task"]
+
+    assert duty.due_at - duty.ready_at == pytest.approx(early)
+
+
+def test_a_duty_that_has_just_been_done_is_not_done_at_once(keep):
+    task = Task()
+    keeper = keep()
+    keeper.add("task", task, after=60.0)
+
+    assert 59 < keeper.step() <= 60
+    assert task.runs == 0
 
 
 def test_a_duty_that_fails_does_not_delay_the_others(keep):

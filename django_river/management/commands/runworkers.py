@@ -37,9 +37,11 @@ EXIT_MISMATCH = 78
 #: All results are stored, but jobs that would not stop were cut off; their attempts were given back.
 EXIT_INTERRUPTED = 3
 
-#: How often a worker sees whether its supervisor lives, and in a burst whether it is done, in seconds.
+#: How often a worker sees whether its supervisor lives, and in a burst whether it is done, in seconds. One that has no
+#: supervisor waits for signals alone: on Windows they do not end a wait.
 LOOK_SECONDS = 0.25
 BURST_LOOK_SECONDS = 0.05
+LONE_LOOK_SECONDS = 1.0
 #: What looks at the backlog for a supervisor may take so long, in seconds.
 SCALER_TIMEOUT = 2.0
 #: How long Python may wait for threads of jobs before the process is cut off, in seconds.
@@ -227,7 +229,8 @@ class Command(BaseCommand):
 
     def _wait(self, client: Client, options: dict[str, Any], signals: StopSignals) -> None:
         parent = options["child_of"]
-        while not signals.wait(BURST_LOOK_SECONDS if options["burst"] else LOOK_SECONDS):
+        pause = LOOK_SECONDS if parent else LONE_LOOK_SECONDS
+        while not signals.wait(BURST_LOOK_SECONDS if options["burst"] else pause):
             if parent and os.getppid() != parent:
                 self.stderr.write("The supervisor is gone: stopping.")
                 return

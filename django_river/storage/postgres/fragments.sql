@@ -19,3 +19,19 @@ WITH term AS MATERIALIZED (
     WHERE leader_id = %(leader_id)s AND elected_at = %(elected_at)s AND expires_at > statement_timestamp()
     FOR KEY SHARE
 )
+
+-- fragment: queues_with_jobs
+-- From queue to queue along the fetch index: as long as the queues that have jobs are many, whatever the jobs are.
+WITH RECURSIVE walk (queue) AS (
+    SELECT min(queue) FROM river_job WHERE state = 'available'
+    UNION ALL
+    SELECT (SELECT min(queue) FROM river_job WHERE state = 'available' AND queue > walk.queue)
+    FROM walk
+    WHERE walk.queue IS NOT NULL
+)
+SELECT queue FROM walk WHERE queue IS NOT NULL
+
+-- fragment: seconds_until_due
+SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
+FROM river_job
+WHERE state IN ('retryable', 'scheduled')

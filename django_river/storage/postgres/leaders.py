@@ -76,8 +76,8 @@ class LeadersDriver(Storage):
         )
         return bool(rows[0][0])
 
-    def leader_watch(self) -> Sight | None:
-        rows = self._run("leader_watch")
+    def leader_watch(self, *, with_queues: bool = False) -> Sight | None:
+        rows = self._run("leader_watch", with_queues=with_queues)
         return Sight(Lease(*rows[0][:3]), *rows[0][3:]) if rows else None
 
     def _run(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:

@@ -47,11 +47,12 @@ class PostgresListener:
             # What comes with the answer to a statement.
             connection.add_notify_handler(lambda heard: self._keep(heard.channel, heard.payload))
             self._inbox = []
-            for topic in topics:
-                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._prefix + topic)))
             # A new key each time: a connection that was cut in silence may hold the last one for hours.
             session = mark << 43 | secrets.randbits(43)
-            connection.execute("SELECT pg_advisory_lock(%s)", [session])
+            listen = [sql.SQL("LISTEN {}").format(sql.Identifier(self._prefix + topic)) for topic in topics]
+            lock = sql.SQL("SELECT pg_advisory_lock({})").format(session)
+            # All at once: each by itself would be a round trip, and a transaction.
+            connection.execute(sql.SQL("; ").join([*listen, lock]))
             self.session = session
             # Not select(), which refuses what is opened after a thousand other files.
             self._selector = selectors.DefaultSelector()

@@ -46,15 +46,7 @@ RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality
     extract(epoch FROM statement_timestamp() - scheduled_at)::float8;
 
 -- name: job_queues
--- From queue to queue along the fetch index: as long as the queues that have jobs are many, whatever the jobs are.
-WITH RECURSIVE walk (queue) AS (
-    SELECT min(queue) FROM river_job WHERE state = 'available'
-    UNION ALL
-    SELECT (SELECT min(queue) FROM river_job WHERE state = 'available' AND queue > walk.queue)
-    FROM walk
-    WHERE walk.queue IS NOT NULL
-)
-SELECT queue FROM walk WHERE queue IS NOT NULL;
+-- include: queues_with_jobs
 
 -- name: job_insert_now
 -- What is to run at once, by itself, in a queue that took jobs a moment ago: planned in a fraction of the time that the

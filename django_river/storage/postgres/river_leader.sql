@@ -67,7 +67,10 @@ SELECT EXISTS (
 -- name: leader_watch
 SELECT leader.leader_id, leader.elected_at, leader.expires_at,
     extract(epoch FROM leader.expires_at - now())::float8,
-    coalesce(pg_try_advisory_xact_lock_shared(client.session), false)
+    coalesce(pg_try_advisory_xact_lock_shared(client.session), false),
+    CASE WHEN %(with_queues)s THEN ARRAY(
+        -- include: queues_with_jobs
+    ) END
 FROM river_leader AS leader
 LEFT JOIN django_river_client AS client ON client.id = leader.leader_id;
 

@@ -40,9 +40,10 @@ class PostgresUpkeep(Upkeep):
             self._run("client_lose", id=sight.id, session=sight.session, why=why.value, silent_for=silent_for)
         )
 
-    def client_watch(self) -> Sights:
-        rows = self._run("client_watch")
-        return Sights([ClientSight(*row[:4]) for row in rows if row[0] is not None], at=rows[0][4])
+    def client_watch(self, *, with_queues: bool = False) -> Sights:
+        rows = self._run("client_watch", with_queues=with_queues)
+        clients = [ClientSight(*row[:4]) for row in rows if row[0] is not None]
+        return Sights(clients, *rows[0][4:])
 
     def index_drop(self, name: str) -> None:
         self.session.execute(SQL["index_drop"].format(index=name), {})

@@ -97,12 +97,19 @@ FROM seen;
 -- name: client_watch
 -- Whether a session is gone is asked by trying to share its lock, for as long as the statement lasts. Its key says when
 -- the server was started on which it was taken: of others' sessions this server knows nothing.
+-- What else a leader looks at every second is asked on the way; the queues stand in the first row only.
 SELECT client.id, client.session, extract(epoch FROM statement_timestamp() - client.heartbeat_at)::float8,
     coalesce(client.session >> 43 = server.mark AND pg_try_advisory_xact_lock_shared(client.session), false),
-    extract(epoch FROM statement_timestamp())::float8
+    extract(epoch FROM statement_timestamp())::float8,
+    server.due_in,
+    CASE WHEN %(with_queues)s AND row_number() OVER (ORDER BY client.id) = 1 THEN ARRAY(
+        -- include: queues_with_jobs
+    ) END
 FROM (
-    SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint & 1048575
-) AS server (mark)
+    SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint & 1048575, (
+        -- include: seconds_until_due
+    )
+) AS server (mark, due_in)
 LEFT JOIN django_river_client AS client ON client.lost_at IS NULL
 ORDER BY client.id;
 
@@ -372,9 +379,7 @@ FROM moved
 GROUP BY queue;
 
 -- name: job_seconds_until_due
-SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
-FROM river_job
-WHERE state IN ('retryable', 'scheduled');
+-- include: seconds_until_due
 
 -- name: leader_lasts
 SELECT EXISTS (

@@ -85,13 +85,13 @@ class LeadersDriver(Storage):
         )
         return bool(rows[0][0])
 
-    def leader_watch(self) -> Sight | None:
+    def leader_watch(self, *, with_queues: bool = False) -> Sight | None:
         rows = self._run("leader_watch")
         if not rows:
             return None
         lease = _lease(rows[0])
         left = (lease.expires_at - datetime.now(UTC)).total_seconds()
-        return Sight(lease, left, is_vanished=False)
+        return Sight(lease, left, is_vanished=False, queues=self.job_queues() if with_queues else None)
 
     def _run(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
         return self.session.execute(SQL[statement], {"now": as_text(datetime.now(UTC)), **params})

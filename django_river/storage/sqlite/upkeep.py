@@ -37,7 +37,7 @@ class SqliteUpkeep(Upkeep):
         heard_before = _ago(silent_for)
         return bool(self._run("client_lose", id=sight.id, why=why.value, heard_before=heard_before))
 
-    def client_watch(self) -> Sights:
+    def client_watch(self, *, with_queues: bool = False) -> Sights:
         now = datetime.now(UTC)
         rows = self._run("client_watch")
         return Sights(
@@ -46,6 +46,8 @@ class SqliteUpkeep(Upkeep):
                 for id, session, heard_at in rows
             ],
             at=now.timestamp(),
+            due_in=self.job_seconds_until_due(),
+            queues=[queue for (queue,) in self._run("job_queues")] if with_queues else None,
         )
 
     def index_drop(self, name: str) -> None:
