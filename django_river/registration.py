@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: How often a running client looks which registry is in force, in seconds; one that listens is told.
 LOOK_POLLING, LOOK_LISTENING = 1.0, 30.0
+#: The same of one whose registry is not in force: nobody tells it that those who held the other one are gone.
+LOOK_ASIDE = 5.0
 #: A refusal names so many of the clients that hold the other registry.
 CLIENTS_NAMED = 10
 #: What decides when an entry runs: while this stays, so does its next run.
@@ -142,7 +144,9 @@ class Registration:
     def look(self) -> float:
         """See whether our registry is still in force, or could be again; answer in how many seconds to look again."""
         self._compare()
-        return LOOK_LISTENING if self.is_listening() else LOOK_POLLING
+        if not self.is_listening():
+            return LOOK_POLLING
+        return LOOK_ASIDE if self.objection else LOOK_LISTENING
 
     def _compare(self) -> None:
         in_force = self.storage.registry_in_force()

@@ -14,7 +14,7 @@ from django_river import registration as module
 from django_river import storage
 from django_river.exceptions import RegistryMismatch
 from django_river.models import Client, PeriodicJob, PeriodicRegistry
-from django_river.registration import LOOK_LISTENING, LOOK_POLLING, Registration, Verdict, judge
+from django_river.registration import LOOK_ASIDE, LOOK_LISTENING, LOOK_POLLING, Registration, Verdict, judge
 from django_river.storage.base import ClientInfo
 from django_river.storage.periodic import LiveClient, RegistryInForce
 from tests.periodic import declare, registry_of
@@ -344,6 +344,13 @@ class TestLook:
         entered.is_listening = lambda: True
 
         assert entered.look() == LOOK_LISTENING
+
+    def test_is_needed_by_who_stands_aside(self, enter):
+        old = enter(declare("a"), release="1")
+        enter(declare("b"), release="2")
+        old.is_listening = lambda: True
+
+        assert old.look() == LOOK_ASIDE
 
     def test_sees_that_a_newer_release_has_taken_over(self, enter, caplog):
         old = enter(declare("a"), release="1")
