@@ -292,6 +292,15 @@ _SECONDS = _RETENTIONS | {
 }  # fmt: skip
 
 
+def of_django(name: str) -> Any:
+    """A setting of Django's; ``settings`` itself takes long to say again what it has said before."""
+    return _said[name] if name in _said else getattr(settings, name)
+
+
+#: What ``settings`` has said; it forgets by itself what is said otherwise.
+_said = vars(settings)
+
+
 def raw_settings() -> object:
     """``DJANGO_RIVER`` as the project has it."""
     return getattr(settings, SETTING, {})

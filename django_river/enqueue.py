@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from django_river.conf import config
 from django_river.exceptions import ArgumentTypeError, DefinitionError
-from django_river.insert import BuiltJob, StoredJobs, insert_many
+from django_river.insert import BuiltJob, StoredJobs, insert_many, insert_one
 from django_river.jobs.batch import Batch, JobBatch
 from django_river.jobs.context import JobContext
 from django_river.jobs.definition import Definition, JobOptions, check_options
@@ -150,7 +150,7 @@ class JobRequest(Generic[P]):
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """Store the job; see :meth:`JobFunction.enqueue`."""
-        return insert_many([self.build(*args, **kwargs)])[0]
+        return insert_one(self.build(*args, **kwargs))
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job:
         """:meth:`enqueue` for async callers."""
@@ -168,7 +168,8 @@ class JobRequest(Generic[P]):
             tags=options.tags if self.tags is None else self.tags,
             pending=self.pending,
         )
-        known_queues.check(row.queue, settings, using=self.database or settings.database, kind=row.kind)
+        if row.queue not in settings.queues:
+            known_queues.check(row.queue, settings, using=self.database or settings.database, kind=row.kind)
         own = self.max_attempts or options.max_attempts
         row.max_attempts = own or settings.max_attempts_of(row.queue)
         row.inherits_max_attempts = own is None

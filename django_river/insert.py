@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, overload
 
 import msgspec
 from django.apps import apps
-from django.conf import settings as project
 from django.db import Error as DatabaseProblem
 from django.db import connections, transaction
 from django.db.models.base import ModelState
 
 from django_river import storage
-from django_river.conf import config
+from django_river.conf import config, of_django
 from django_river.hints import hints
 from django_river.known_queues import known_queues
 from django_river.storage.base import TOPIC_INSERT, InsertedJob, JobInsert, Storage
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from django_river.models import Job
 
 logger = logging.getLogger(__name__)
+
+_decode = msgspec.json.Decoder().decode
 
 
 class BuiltJob(msgspec.Struct, frozen=True, gc=False):
@@ -61,37 +62,50 @@ class StoredJobs(Sequence["Job"]):
         return _model(self._built[index], self._rows[index])
 
 
+def insert_one(built: BuiltJob) -> Job:
+    """Store a job as :func:`insert_many` does."""
+    return _model(built, _inserted((built,))[0])
+
+
 def insert_many(jobs: Sequence[BuiltJob]) -> StoredJobs:
     """Store jobs of one database, all or none, and say when it is time that there is work.
 
     Raises :class:`~django_river.exceptions.QueueClosed` if a queue is being removed, and then the caller's transaction can
     go on.
     """
+    return StoredJobs(jobs, _inserted(jobs))
+
+
+def _inserted(jobs: Sequence[BuiltJob]) -> list[InsertedJob]:
     using = jobs[0].database
     store = storage.for_caller(using)
     queues = {built.row.queue for built in jobs if _may_run_now(built.row)}
     connection = connections[using]
+    if connection.connection is None:
+        # What there is to know of it is known when it is open.
+        connection.ensure_connection()
     if connection.in_atomic_block:
         rows = _insert(store, jobs)
         if queues:
             # Robust: what is committed is not to be answered with an error because a hint could not be sent.
             transaction.on_commit(lambda: _tell(using, queues), using=using, robust=True)
-    elif not connection.get_autocommit():
+    elif not connection.autocommit:
         # The caller commits by hand: on_commit would refuse, but the database keeps notifications until the commit.
         rows = _insert(store, jobs, notify=queues if _may_notify(store) else ())
     else:
         began = time.monotonic()
         due = hints.due(using, queues, at=began) if _may_notify(store) else set()
         rows = _insert(store, jobs, notify=due)
-        hints.sent(using, due, at=began)
         if due:
+            hints.sent(using, due, at=began)
             hints.wake(using, due)
-        # What was left out because a hint had just been sent may have taken long to commit: then it needs its own.
-        try:
-            _tell(using, queues - due)
-        except DatabaseProblem:
-            logger.warning("jobs are stored, but their workers could not be woken", exc_info=True)
-    return StoredJobs(jobs, rows)
+        if left_out := queues - due:
+            # A hint had just been sent, but it may have taken long to commit: then they need their own.
+            try:
+                _tell(using, left_out)
+            except DatabaseProblem:
+                logger.warning("jobs are stored, but their workers could not be woken", exc_info=True)
+    return rows
 
 
 def _insert(store: Storage, jobs: Sequence[BuiltJob], notify: Collection[str] = ()) -> list[InsertedJob]:
@@ -150,29 +164,30 @@ def _made(built: BuiltJob, row: InsertedJob) -> Job:
     request = built.row
     model = _job_model()
     job = model.__new__(model)
-    job._state = ModelState()
-    job._state.adding = False
-    job._state.db = built.database
-    job.__dict__.update(
-        id=row.id,
-        state=row.state,
-        attempt=row.attempt,
-        attempted_at=None,
-        attempted_by=None,
-        max_attempts=row.max_attempts or request.max_attempts,
-        scheduled_at=_as_read(row.scheduled_at),
-        created_at=_as_read(row.created_at),
-        finalized_at=None,
-        priority=request.priority,
-        args=msgspec.json.decode(request.args),
-        kind=request.kind,
-        errors=None,
-        metadata=msgspec.json.decode(request.metadata),
-        queue=request.queue,
-        tags=list(request.tags),
-        unique_key=request.unique_key,
-        unique_states=request.unique_states,
-    )
+    state = ModelState()
+    state.adding = False
+    state.db = built.database
+    job.__dict__ = {
+        "_state": state,
+        "id": row.id,
+        "state": row.state,
+        "attempt": row.attempt,
+        "attempted_at": None,
+        "attempted_by": None,
+        "max_attempts": row.max_attempts or request.max_attempts,
+        "scheduled_at": _as_read(row.scheduled_at),
+        "created_at": _as_read(row.created_at),
+        "finalized_at": None,
+        "priority": request.priority,
+        "args": _decode(request.args),
+        "kind": request.kind,
+        "errors": None,
+        "metadata": _decode(request.metadata),
+        "queue": request.queue,
+        "tags": list(request.tags),
+        "unique_key": request.unique_key,
+        "unique_states": request.unique_states,
+    }
     return job
 
 
@@ -184,4 +199,4 @@ def _job_model() -> type[Job]:
 
 def _as_read(moment: datetime) -> datetime:
     """A moment as a model reads it."""
-    return moment if project.USE_TZ else moment.replace(tzinfo=None)
+    return moment if of_django("USE_TZ") else moment.replace(tzinfo=None)

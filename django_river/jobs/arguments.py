@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 import msgspec.inspect
+from msgspec import convert
 
 from django_river.exceptions import ArgumentTypeError, ArgumentValueError, DefinitionError
 from django_river.jobs.context import JobContext
@@ -75,7 +76,7 @@ class Arguments:
         """
         given = self._bind(args, kwargs)
         try:
-            values = msgspec.convert(given, self._struct)
+            values = convert(given, self._struct)
         except msgspec.ValidationError as error:
             raise self._explained(error, given) from error
         if self._is_plain and (plain := encode_plain(values, limit=limit)) is not None:
@@ -115,9 +116,9 @@ class Arguments:
             raise ArgumentTypeError(
                 f"{self.kind}: takes {len(self.names)} positional arguments, got {len(args)}"
             )
-        given = dict(zip(self.names, args, strict=False))
-        if not kwargs:
-            return given
+        given: dict[str, Any] = {}
+        for index, value in enumerate(args):
+            given[self.names[index]] = value
         for name, value in kwargs.items():
             if name in self._positional_only:
                 raise ArgumentTypeError(

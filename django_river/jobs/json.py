@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"got {describe(value)}")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 def encode_json(value: Any, *, what: str, limit: int) -> bytes:
@@ -61,7 +61,7 @@ def encode_checked(value: Any, *, what: str, limit: int, depth: int = 0) -> byte
     ``depth`` is how many levels stand around the value already.
     """
     try:
-        raw = _encoder.encode(value)
+        raw = _encode(value)
     except UnicodeEncodeError as error:
         raise ArgumentValueError(f"{what}: text must not contain lone surrogates ({error})") from error
     except RecursionError as error:
@@ -87,10 +87,11 @@ def encode_checked(value: Any, *, what: str, limit: int, depth: int = 0) -> byte
 def encode_plain(value: Any, *, limit: int) -> bytes | None:
     """Encode what is made of texts, whole numbers and truth values only; ``None`` if it needs a closer look."""
     try:
-        raw = _encoder.encode(value)
+        raw = _encode(value)
     except (ValueError, OverflowError, TypeError, msgspec.MsgspecError):
         return None
-    return raw if len(raw) <= limit and b"\\u0000" not in raw else None
+    # Not ``in``, which first takes what it looks for to be a number, and fails.
+    return raw if len(raw) <= limit and raw.find(b"\\u0000") < 0 else None
 
 
 def lossy_places(before: Any, after: Any, place: str = "") -> Iterator[tuple[str, Any]]:

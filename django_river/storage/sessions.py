@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
+from django_river.conf import of_django
+
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
@@ -27,9 +29,13 @@ class DjangoSession:
         connection = connections[self.using]
         kept = self._kept.on(connection)
         if kept is not None:
-            return _rows(kept, sql, params)
+            kept.execute(sql, params)
+            with connection.wrap_database_errors:
+                # What the wrapper would do as well, by a way of its own for each method.
+                return _rows(kept.cursor)
         with connection.cursor() as cursor:
-            return _rows(cursor, sql, params)
+            cursor.execute(sql, params)
+            return _rows(cursor)
 
     def atomic(self) -> AbstractContextManager[Any]:
         """A transaction, or a savepoint in the caller's."""
@@ -61,11 +67,13 @@ class KeptCursor(threading.local):
 
     def on(self, connection: BaseDatabaseWrapper) -> CursorWrapper | None:
         """A cursor of this connection; ``None`` where there must be a new one for each statement."""
-        if connection.vendor != "postgresql" or connection.queries_logged or "cursor" in vars(connection):
+        if connection.vendor != "postgresql" or "cursor" in vars(connection):
+            return None
+        if connection.force_debug_cursor or of_django("DEBUG"):
             return None
         # What connection.cursor() would do, but for the cursor.
-        connection.validate_thread_sharing()
-        connection.close_if_health_check_failed()
+        if connection.settings_dict["CONN_HEALTH_CHECKS"]:
+            connection.close_if_health_check_failed()
         connection.ensure_connection()
         made_for = (connection, connection.connection, connection.timezone)
         if self._cursor is None or self._made_for != made_for:
@@ -73,12 +81,8 @@ class KeptCursor(threading.local):
         return self._cursor
 
 
-def _rows(cursor: CursorWrapper, sql: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    cursor.execute(sql, params)
-    return cursor.fetchall() if _has_rows(cursor) else []
-
-
-def _has_rows(cursor: Any) -> bool:
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
     # psycopg makes an object of every column that one asks to have described.
     result = getattr(cursor, "pgresult", None)
-    return bool(cursor.description if result is None else result.nfields)
+    has_rows = cursor.description if result is None else result.nfields
+    return cursor.fetchall() if has_rows else []

@@ -208,10 +208,11 @@ class Driver(LongJobsDriver):
         params = _params(job)
         if notify:
             (queue,) = notify
-            id, now, _ = self._run("job_insert_now_and_notify", payload=insert_payload(queue), **params)[0]
+            params["payload"] = insert_payload(queue)
+            id, now, _ = self.session.execute(SQL["job_insert_now_and_notify"], params)[0]
         else:
-            id, now = self._run("job_insert_now", **params)[0]
-        return InsertedJob(id, State.AVAILABLE.value, 0, now, now, False, job.max_attempts)
+            id, now = self.session.execute(SQL["job_insert_now"], params)[0]
+        return InsertedJob(id, "available", 0, now, now, False, job.max_attempts)
 
     def _insert_one(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
         rows = self._run(
