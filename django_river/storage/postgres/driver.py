@@ -212,6 +212,7 @@ class Driver(LongJobsDriver):
             id, now, _ = self.session.execute(SQL["job_insert_now_and_notify"], params)[0]
         else:
             id, now = self.session.execute(SQL["job_insert_now"], params)[0]
+        now = datetime.fromisoformat(now)
         return InsertedJob(id, "available", 0, now, now, False, job.max_attempts)
 
     def _insert_one(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:

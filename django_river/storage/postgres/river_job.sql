@@ -50,13 +50,13 @@ RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality
 
 -- name: job_insert_now
 -- What is to run at once, by itself, in a queue that took jobs a moment ago: planned in a fraction of the time that the
--- general statement takes.
+-- general statement takes. The moment comes as text, which is read sooner than psycopg is ready to read a moment.
 INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)
 VALUES (
     %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s, %(tags)s,
     statement_timestamp(), statement_timestamp()
 )
-RETURNING id, created_at;
+RETURNING id, created_at::text;
 
 -- name: job_insert_now_and_notify
 INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)
@@ -64,7 +64,7 @@ VALUES (
     %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s, %(tags)s,
     statement_timestamp(), statement_timestamp()
 )
-RETURNING id, created_at, pg_notify(current_schema() || '.river_insert', %(payload)s);
+RETURNING id, created_at::text, pg_notify(current_schema() || '.river_insert', %(payload)s);
 
 -- name: job_insert
 -- With a look at the queue's row, which may say how often to try, or that the queue takes no jobs any more: then none is
