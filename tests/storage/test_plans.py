@@ -19,6 +19,7 @@ from django_river.queue_options import RateLimit
 from django_river.storage.base import Demand, JobSetState, Session, Storage
 from django_river.storage.batches import LeftOut, Wanted
 from django_river.storage.long_jobs import JobBeat
+from django_river.storage.postgres.driver import PREPARED
 from django_river.storage.queues import LimitedDemand
 from django_river.storage.upkeep import Retention, Upkeep
 from tests.pages import blocks
@@ -285,6 +286,20 @@ def _of_the_page(store: Storage) -> dict[str, Any]:
     }
 
 
+def _prepared(store: Storage) -> Iterator[str]:
+    """What is planned once, for whatever will be asked."""
+    if not store.can_notify:
+        return
+    store.session.execute("SET plan_cache_mode = force_generic_plan", {})
+    for number, sql in enumerate(PREPARED):
+        names = sorted(set(re.findall(r"%\((\w+)\)s", sql)))
+        for place, name in enumerate(names, 1):
+            sql = sql.replace(f"%({name})s", f"${place}")  # noqa: PLW2901
+        store.session.execute(f"PREPARE plan_{number} AS {sql}", {})
+        yield f"EXECUTE plan_{number} ({', '.join('NULL' for _ in names)})"
+    store.session.execute("RESET plan_cache_mode", {})
+
+
 def _steps(store: Storage, monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> list[str]:
     plans = Plans(store.session)
     with monkeypatch.context() as patch, pytest.raises(LookupError), store.session.atomic():
@@ -313,6 +328,11 @@ def test_no_statement_reads_the_table(store, upkeep, monkeypatch):
         assert not [step for step in steps if SCAN.match(step)], name
         for indexes in sets:
             assert any(index in step for step in steps for index in indexes), (name, steps)
+    for statement in _prepared(store):
+        steps = _explain(store.session.execute, statement, {})
+
+        assert not [step for step in steps if SCAN.match(step)], statement
+        assert any(FETCH in step for step in steps), (statement, steps)
     for name, insert in INSERTS.items():
         steps = _steps(store, monkeypatch, lambda insert=insert: insert(store))
 

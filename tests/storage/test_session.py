@@ -23,11 +23,14 @@ from django.test.utils import CaptureQueriesContext
 from django_river import storage
 from django_river.exceptions import ConfigError
 from django_river.models import Queue
+from django_river.storage.base import Demand
 from django_river.storage.postgres import session as postgres_session
 from django_river.storage.sessions import DjangoSession, KeptCursor
 from tests.storage.steps import insert, row
 from tests.waiting import wait_until
 
+#: So that psycopg does not notice.
+FORGET = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
 KILL = "SELECT pg_terminate_backend(%(pid)s)"
 
 
@@ -39,6 +42,10 @@ def session(store):
 def add(session, name: str) -> None:
     session.execute("INSERT INTO river_queue (name, created_at, updated_at, metadata) "
                     f"VALUES ('{name}', '2026-01-01', '2026-01-01', '{{}}')", {})  # fmt: skip
+
+
+def prepared(store) -> int:
+    return store.session.execute("SELECT count(*) FROM pg_prepared_statements", {})[0][0]
 
 
 def names() -> list[str]:
@@ -216,11 +223,42 @@ class TestPostgres:
 
         assert names() == []
 
-    def test_prepares_no_statements(self, store):
+    def test_prepares_the_claim_and_nothing_else(self, store):
         for _ in range(10):
             store.queue_list(["a"])
+            store.job_fetch("us", [Demand(queue="a", limit=10)], 10)
 
-        assert store.session.execute("SELECT count(*) FROM pg_prepared_statements", {}) == [(0,)]
+        ((statement,),) = store.session.execute("SELECT statement FROM pg_prepared_statements", {})
+        assert statement.startswith("UPDATE river_job")
+
+    def test_prepares_anew_on_another_connection(self, store):
+        store.job_fetch("us", [Demand(queue="a", limit=10)], 10)
+        store.close()
+
+        assert store.job_fetch("us", [Demand(queue="a", limit=10)], 10) == []
+        assert prepared(store) == 1
+
+    def test_prepares_no_more_when_somebody_stands_between_after_all(self, store):
+        """Another connection's server does not know our statements."""
+        inserted = insert(store, queue="a")
+        store.job_fetch("us", [Demand(queue="b", limit=10)], 10)
+        store.session.execute(FORGET, {})
+
+        claimed = store.job_fetch("us", [Demand(queue="a", limit=10)], 10)
+
+        assert [job.id for job in claimed] == [inserted.id]
+        assert store.job_fetch("us", [Demand(queue="a", limit=10)], 10) == []
+        assert prepared(store) == 0
+
+    def test_prepares_no_more_after_a_transaction_that_it_cost(self, store):
+        store.job_fetch("us", [Demand(queue="a", limit=10)], 10)
+        store.session.execute(FORGET, {})
+
+        with pytest.raises(ProgrammingError, match="does not exist"), store.session.atomic():
+            store.job_fetch("us", [Demand(queue="a", limit=10)], 10)
+
+        assert store.job_fetch("us", [Demand(queue="a", limit=10)], 10) == []
+        assert prepared(store) == 0
 
     def test_says_who_it_is(self, store):
         assert store.session.execute("SELECT current_setting('application_name')", {}) == [("django_river",)]
@@ -249,6 +287,14 @@ class TestPostgres:
         session = postgres_session.PostgresSession(using, timeout=5)
         with closing(session), session.atomic():
             assert session.execute("SHOW transaction_isolation", {}) == [("read committed",)]
+
+    def test_behind_a_pooler_prepares_nothing(self, using, monkeypatch):
+        monkeypatch.setattr(postgres_session, "is_pooled", lambda connection: True)
+        with closing(storage.open_storage(using, timeout=5)) as own:
+            for _ in range(10):
+                own.job_fetch("us", [Demand(queue="a", limit=10)], 10)
+
+            assert prepared(own) == 0
 
     def test_behind_a_pooler_sets_its_limit_in_each_transaction(self, using, monkeypatch):
         monkeypatch.setattr(postgres_session, "is_pooled", lambda connection: True)

@@ -36,6 +36,8 @@ from django_river.storage.statements import load
 T = TypeVar("T")
 
 SQL = load("django_river.storage.postgres")
+#: What an idle worker's latency is made of: planning takes a quarter of it, and there is one good plan whatever is asked.
+PREPARED = frozenset({SQL["job_fetch_of_queue"]})
 #: From this many jobs on, COPY is faster than an INSERT from arrays.
 COPY_FROM = 500
 #: Rows handed to COPY at once.
@@ -46,7 +48,7 @@ TRIES = 5
 
 def open_driver(using: str, *, timeout: float) -> Driver:
     """Storage on a connection of its own."""
-    return Driver(PostgresSession(using, timeout=timeout))
+    return Driver(PostgresSession(using, timeout=timeout, prepared=PREPARED))
 
 
 def open_listener(using: str) -> PostgresListener:

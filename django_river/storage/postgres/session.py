@@ -1,9 +1,10 @@
-"""A Postgres connection of our own: autocommit, no prepared statements, every statement and transaction bounded in time."""
+"""A Postgres connection of our own: autocommit, few prepared statements, every statement and transaction bounded in time."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 from django.db import connections
 from django.db.utils import DatabaseErrorWrapper
+from psycopg.errors import DuplicatePreparedStatement, InvalidSqlStatementName
 from psycopg.sql import SQL, Identifier
 
 logger = logging.getLogger(__name__)
@@ -74,11 +76,15 @@ def django_errors() -> Iterator[None]:
 
 
 class PostgresSession:
-    """Opens its connection when first used, and anew after it broke. Used by one thread at a time."""
+    """Opens its connection when first used, and anew after it broke. Used by one thread at a time.
 
-    def __init__(self, using: str, *, timeout: float) -> None:
+    The statements in ``prepared`` are parsed and planned once per connection, unless a pooler stands between.
+    """
+
+    def __init__(self, using: str, *, timeout: float, prepared: Collection[str] = ()) -> None:
         self.using = using
         self.timeout = timeout
+        self.prepared = prepared
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._pooled = False
@@ -144,6 +150,8 @@ class PostgresSession:
         with closed_on_error(connection):
             self._pooled = is_pooled(connection)
             if not self._pooled:
+                # What is prepared is said for each statement.
+                connection.prepare_threshold = sys.maxsize
                 connection.execute(
                     f"{self._limits('SET')}; SET default_transaction_isolation = 'read committed'"
                 )
@@ -153,5 +161,12 @@ class PostgresSession:
     def _rows(
         self, connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
-        cursor = connection.execute(sql, params)
+        try:
+            cursor = connection.execute(sql, params, prepare=sql in self.prepared)
+        except (DuplicatePreparedStatement, InvalidSqlStatementName):
+            # A pooler that we did not notice: from now on as if we had. The statement has done nothing yet.
+            self.prepared = ()
+            if self.in_transaction:
+                raise
+            cursor = connection.execute(sql, params, prepare=False)
         return cursor.fetchall() if cursor.description else []
