@@ -23,10 +23,12 @@ CTRL_C = b"\x03"
 HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 
 
-#: Makes the terminal that it is started on its own, so that Ctrl-C there is a signal; then it becomes the program.
+#: Makes the terminal that it is started on its own, so that Ctrl-C there is a signal, which tests that run in the
+#: background would have it ignore; then it becomes the program.
 TAKE_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
@@ -42,7 +44,7 @@ class Terminal:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environ | {"TERM": "xterm"},
+            env=_without_size(environ) | {"TERM": "xterm"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -67,7 +69,13 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        self.read()
         os.close(self._ours)
+
+
+def _without_size(environ: dict[str, str]) -> dict[str, str]:
+    """What runs the tests may have said how large its terminal is, and a program believes that before its own."""
+    return {name: value for name, value in environ.items() if name not in {"COLUMNS", "LINES"}}
 
 
 @pytest.fixture
@@ -77,6 +85,8 @@ def terminal(process_environ) -> Iterator[Terminal]:
     opened = Terminal(command, process_environ)
     yield opened
     opened.close()
+    # Shown if the test has failed.
+    sys.stderr.write(opened.output.decode())
 
 
 def test_it_follows_and_leaves_the_terminal_as_it_was(terminal):
