@@ -267,7 +267,7 @@ class TestScaled:
 
     def test_keeps_all_while_nobody_can_go(self, running, scaler):
         scaler.wanted = 2
-        wait_until(lambda: len(scaler.pids) == 2)
+        wait_until(lambda: len(running.pids()) == len(scaler.pids) == 2)
         scaler.wanted = 1
         looked = scaler.pids
         wait_until(lambda: scaler.pids is not looked)
