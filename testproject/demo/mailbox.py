@@ -13,8 +13,6 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from demo.processes import LOCALHOST, free_port
 
-FIRST_PORT = 2525
-
 
 @dataclass(frozen=True, slots=True)
 class Mail:
@@ -30,7 +28,7 @@ class Mailbox:
     def __init__(self) -> None:
         #: Written by the server's thread; a list's append is atomic.
         self.received: list[Mail] = []
-        self.port = free_port(FIRST_PORT)
+        self.port = free_port()
         self._controller = Controller(self, hostname=LOCALHOST, port=self.port)
 
     def __enter__(self) -> Self:

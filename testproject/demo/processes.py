@@ -17,9 +17,9 @@ LEASH = Path(__file__).with_name("leash.py")
 STOP_SECONDS = 45
 
 
-def free_port(first: int, *, tries: int = 100) -> int:
-    """The first port from ``first`` on that nobody listens on; any free one if all are taken."""
-    for port in [*range(first, first + tries), 0]:
+def free_port(first: int = 0, *, tries: int = 100) -> int:
+    """The first port from ``first`` on that nobody listens on; any free one if all are taken, or if it is 0."""
+    for port in [*range(first, first + tries), 0] if first else [0]:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((LOCALHOST, port))

@@ -58,7 +58,7 @@ class Gazette:
     @contextmanager
     def served(self):
         """The demo while it serves; gives its process and the site's address."""
-        with self.start("demo", "--limit", "3", "--processes", "1") as process:
+        with self.start("demo", "--limit", "3", "--processes", "1", "--port", "0") as process:
             try:
                 lines = iter(process.stdout.readline, "")
                 address = next(filter(None, (re.search(r"The site: (\S+)", line) for line in lines)))[1]
