@@ -134,4 +134,10 @@ def _empty_tables(connection: BaseDatabaseWrapper) -> None:
             return
         # What still holds a lock here is a thread or a process that the test has left behind.
         cursor.execute("SET LOCAL lock_timeout = '10s'")
-        cursor.execute(f"TRUNCATE {', '.join(quoted)}")
+        cursor.execute(f"LOCK TABLE {', '.join(quoted)}")
+        # To truncate an empty table costs as much as a full one: new files for it and for each of its indexes.
+        cursor.execute(
+            " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})" for table in quoted)
+        )
+        if filled := [table for (table,) in cursor.fetchall()]:
+            cursor.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
