@@ -53,7 +53,7 @@ class TestTheAnswer:
             {"run_after": -HOUR, "pending": True},
             {"run_after": LONG_AGO},
             {"run_after": datetime(2999, 1, 1, 5, 4, 3, 999999, FAR_EAST)},
-            {"unique": Unique(by_args=True, by_period=HOUR)},
+            pytest.param({"unique": Unique(by_args=True, by_period=HOUR)}, id="unique"),
         ],
         ids=str,
     )

@@ -125,7 +125,14 @@ class TestHeartbeat:
             context().heartbeat(progress=progress)
 
     @pytest.mark.parametrize(
-        "said", [{"progress": "half"}, {"progress": True}, {"note": 5}, {"data": {"when": object()}}], ids=str
+        "said",
+        [
+            {"progress": "half"},
+            {"progress": True},
+            {"note": 5},
+            pytest.param({"data": {"when": object()}}, id="data"),
+        ],
+        ids=str,
     )
     def test_refuses_other_types(self, said):
         with pytest.raises(TypeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -22,6 +22,7 @@ from tests.factories import ClientFactory, JobFactory
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+SOME_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -191,9 +192,9 @@ class TestTaking:
         [
             {"name": "other"},
             {"fingerprint": "other"},
-            {"next_run_at": timezone.now()},
+            {"next_run_at": SOME_TIME},
             {"next_run_at": None},
-            {"extra_run_at": timezone.now()},
+            {"extra_run_at": SOME_TIME},
         ],
         ids=str,
     )
@@ -358,7 +359,7 @@ class TestAlarms:
         PeriodicJob.objects.update(last_success_at=timezone.now() - MINUTE / 2, overdue_since=None)
         assert periodic.periodic_note_overdue() == []
 
-    @pytest.mark.parametrize("change", [{"paused_at": timezone.now()}, {"next_run_at": None}], ids=str)
+    @pytest.mark.parametrize("change", [{"paused_at": SOME_TIME}, {"next_run_at": None}], ids=str)
     def test_are_not_for_what_does_not_run(self, periodic, change):
         PeriodicJob.objects.update(**change)
 
