@@ -242,7 +242,8 @@ class TestStop:
         pid = int(wait_until(lambda: flag.exists() and flag.read_text(), 30))
         change = ended(results, attempt)
 
-        assert time.monotonic() - attempt.deadline < 1
+        # Generous, for a busy machine: without being killed it would never end.
+        assert time.monotonic() - attempt.deadline < 5
         assert error(change) == "JobTimeout: took longer than its timeout of 1 s"
         assert not is_alive(pid)
 
@@ -254,7 +255,7 @@ class TestStop:
         asked_at = time.monotonic()
         change = ended(results, attempt)
 
-        assert time.monotonic() - asked_at < 2
+        assert time.monotonic() - asked_at < 5
         assert change.state is State.CANCELLED
         assert not is_alive(pid)
 
