@@ -45,6 +45,8 @@ def start(process_environ):
     for workers in started:
         if workers.process.poll() is None:
             os.killpg(workers.process.pid, signal.SIGCONT)
+        # Shown if the test has failed.
+        sys.stderr.write(workers.output)
         workers.__exit__(None, None, None)
 
 
