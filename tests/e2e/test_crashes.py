@@ -73,6 +73,8 @@ class TestKilled:
         start("default")
         victim = start("other")
         job = begin(flag)
+        # Who has no session yet is only missed when its heartbeat is too old.
+        wait_until(lambda: Client.objects.get(pid=victim.process.pid).session)
         victim.kill()
         killed_at = time.monotonic()
         wait_until(lambda: row(job).state == "available", 20)

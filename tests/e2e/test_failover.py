@@ -172,6 +172,7 @@ def test_a_client_whose_clock_is_an_hour_wrong_leads_and_follows_like_any_other(
     path = os.pathsep.join([str(tmp_path), process_environ["PYTHONPATH"]])
     right = fleet(settings=LONG)
     leads(right)
+    wait_until(lambda: Client.objects.get().session)
     mistaken = fleet(settings=LONG, environ={**process_environ, "PYTHONPATH": path})
     assert f"The clock is wrong by {wrong} s." in mistaken.output
     # It takes nobody's lease for expired …
