@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: The pause after the first failure in a row, and the longest one, in seconds.
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
+#: Whom we wait for to end is interrupted so often, in seconds.
+ASK_AGAIN_SECONDS = 1.0
 #: So much is said of a trouble, in characters.
 TROUBLE_LENGTH = 300
 
@@ -101,8 +103,7 @@ class Service(ABC):
                 return True
             # Once more: a start may have held the lock, and forgotten what we asked before it.
             self._ask_to_end()
-            thread.join(None if give_up_at is None else max(0.0, give_up_at - time.monotonic()))
-            if thread.is_alive():
+            if not self._await_end(thread, give_up_at):
                 return False
             self._thread = None
             return True
@@ -129,6 +130,17 @@ class Service(ABC):
     def trouble(self) -> str:
         """What fails, and for how many times in a row; empty while all is well. For people, from any thread."""
         return trouble_text(self._error, self._backoff.failures)
+
+    def _await_end(self, thread: threading.Thread, give_up_at: float | None) -> bool:
+        while True:
+            left = ASK_AGAIN_SECONDS if give_up_at is None else max(0.0, give_up_at - time.monotonic())
+            thread.join(min(left, ASK_AGAIN_SECONDS))
+            if not thread.is_alive():
+                return True
+            if left <= ASK_AGAIN_SECONDS and give_up_at is not None:
+                return False
+            # The interrupt may have come a moment before what it was to end.
+            self.interrupt()
 
     def _ask_to_end(self) -> None:
         self._stopping.set()

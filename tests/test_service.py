@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,17 @@ def refuse(self):
 
 
 class TestStop:
+    def test_interrupts_again_what_an_interrupt_has_missed(self, run, monkeypatch):
+        monkeypatch.setattr("django_river.service.ASK_AGAIN_SECONDS", 0.01)
+        over, interrupts = threading.Event(), itertools.count(1)
+        service = run(lambda: over.wait(20) and 60.0)
+        # Two come at once, before whoever is to be interrupted may have begun to wait.
+        service.interrupt = lambda: next(interrupts) > 2 and over.set()
+        service.start()
+        wait_until(lambda: service.steps)
+
+        assert service.stop(10)
+
     def test_before_the_start_is_safe(self, run):
         service = run()
 
