@@ -110,10 +110,10 @@ class PeriodicJobEnqueuer(Service):
         self.storage.close()
 
     def _look(self) -> None:
-        began = time.monotonic()
         now, rows = self.periodic.periodic_list_due(HORIZON)
+        # Since the answer came, not since it was asked for: a run may be late by the way it took, and never early.
         ended = time.monotonic()
-        self._now_then, self._then = now, (began + ended) / 2
+        self._now_then, self._then = now, ended
         self._look_at = ended + LOOK_SECONDS
         # What this process does not declare in the very same way is not its to enqueue.
         entries = self.registry.entries
