@@ -57,12 +57,10 @@ def end(request):
         options = {"batch": Batch(**batch), "retry": FixedRetry(60), "timeout": timeout}
         executor = executor_of(settled, test=(function, options))
         call = BatchCall(members or members_of(count))
-        if request.param == "async":
-            assert async_to_sync(executor.aexecute)(call)
-        else:
-            # Not in our own thread, whose connection is the tests': between two halves connections are tidied.
-            with ThreadPoolExecutor(1) as pool:
-                assert pool.submit(executor.execute, call).result()
+        execute = async_to_sync(executor.aexecute) if request.param == "async" else executor.execute
+        # Not in our own thread, whose connection is the tests': between two halves connections are tidied.
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(execute, call).result()
         places = {member.job.id: number for number, member in enumerate(call.members)}
         assert len(settled) == len(call.members)
         return {places[attempt.job.id]: outcome for attempt, outcome in settled}
