@@ -111,6 +111,8 @@ class Demand:
 
     queue: str
     limit: int
+    #: The id of a job of the queue: those that stand before it may be left out.
+    after: int | None = None
 
 
 class JobSetState(msgspec.Struct, frozen=True, kw_only=True):

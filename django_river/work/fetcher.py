@@ -23,6 +23,7 @@ from django_river.work.attempts import Attempt, Attempts
 from django_river.work.batches import Member
 from django_river.work.claims import claim
 from django_river.work.completer import Completer
+from django_river.work.cursor import Cursor
 from django_river.work.gatherer import Gatherer, OpenBatch
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import LONGEST_WAIT, Producer, Rate
@@ -113,7 +114,7 @@ class Fetcher(Service):
         look_at = time.monotonic() + LOOK_AGAIN
         with self._lock:
             for name in names:
-                producers[name].may_have_work = True
+                producers[name].may_have_work = producers[name].cursor.has_news = True
                 self._look_again[name] = look_at
                 if self.gatherer is not None and (patience := self.gatherer.patience(name)):
                     # What its home leaves to others.
@@ -214,7 +215,7 @@ class Fetcher(Service):
         # It may have been removed meanwhile.
         producer = self.producers.get(name)
         if producer is not None:
-            producer.may_have_work = True
+            producer.may_have_work = producer.cursor.has_news = True
 
     def _poll(self) -> Collection[str]:
         """Queues that may have work, though nobody has said so: few are asked one and all, of many one statement finds
@@ -301,12 +302,17 @@ class Fetcher(Service):
         for demand in demands:
             # Before the claim: a hint that comes while it runs must not be forgotten.
             self.producers[demand.queue].may_have_work = False
+        cursor = self._cursor_for(demands)
+        if cursor is not None:
+            demands = [replace(demands[0], after=cursor.begin())]
         try:
             attempts = self._claimed(lambda: self._claim(demands, limit))
         except BaseException:
             for demand in demands:
                 self.producers[demand.queue].may_have_work = True
             raise
+        if cursor is not None and cursor.end(attempts[-1].job.id if len(attempts) >= limit else None):
+            self.producers[demands[0].queue].may_have_work = True
         by_queue: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             by_queue.setdefault(attempt.job.queue, []).append(attempt)
@@ -316,6 +322,12 @@ class Fetcher(Service):
         self._loaded = list({*self._loaded, *(self.producers[queue] for queue in by_queue)})
         for queue, claimed in by_queue.items():
             self._admit(self.producers[queue], claimed)
+
+    def _cursor_for(self, demands: list[Demand]) -> Cursor | None:
+        """Where a claim from one queue begins; all others begin at the start of each."""
+        producer = self.producers[demands[0].queue]
+        is_plain = not (producer.config.is_limited or producer.is_leader_bound)
+        return producer.cursor if len(demands) == 1 and is_plain else None
 
     def _claimed(self, claim: Callable[[], list[ClaimedJob]]) -> list[Attempt]:
         """Claim, and answer for what has been claimed: whether the answer comes or not."""

@@ -128,6 +128,38 @@ class TestOrder:
         assert [job.id for job in claim(store, 1)] == [other.id] != [urgent.id]
 
 
+class TestAfterAJob:
+    def test_all_that_stand_behind_it_are_claimed_in_their_order(self, store):
+        jobs = JobFactory.create_batch(5, available=True)
+        urgent, late = JobFactory(available=True, priority=1), JobFactory(available=True, priority=4)
+        _ = Job.objects.filter(pk__in=[job.pk for job in jobs]).update(priority=2)
+
+        claimed = [
+            job.id for job in store.job_fetch(ME, [Demand(queue="default", limit=9, after=jobs[1].id)], 9)
+        ]
+
+        behind = [job.id for job in (*jobs[2:], late)]
+        # Those before it may be left out.
+        assert [id for id in claimed if id in behind] == behind
+        assert set(claimed) - set(behind) <= {urgent.id, jobs[0].id, jobs[1].id}
+
+    def test_that_is_gone_nothing_need_be_found(self, store):
+        job = JobFactory(available=True)
+
+        assert {
+            found.id for found in store.job_fetch(ME, [Demand(queue="default", limit=9, after=10**9)], 9)
+        } <= {job.id}
+
+    @pytest.mark.postgres
+    def test_what_stands_before_it_is_left_out(self, store):
+        first, second, third = JobFactory.create_batch(3, available=True)
+
+        assert [
+            found.id for found in store.job_fetch(ME, [Demand(queue="default", limit=9, after=second.id)], 9)
+        ] == [third.id]
+        assert [found.id for found in store.job_fetch(ME, demands(default=9), 9)] == [first.id, second.id]
+
+
 class TestLimits:
     @pytest.fixture(autouse=True)
     def jobs(self, store):

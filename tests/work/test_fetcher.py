@@ -337,7 +337,7 @@ class TestSlots:
         assert list(itertools.chain(*looks)) == names
 
     def test_many_queues_are_polled_by_one_statement(self, build, worked):
-        names = [f"q{number}" for number in range(module.MANY_QUEUES + 1)]
+        names = [f"q{number}" for number in range(2 * module.MANY_QUEUES)]
         fetcher = build(queues=[(name, 1) for name in names], poll_interval=0.05)
         fetcher.start()
         wait_until(lambda: not any(producer.may_have_work for producer in fetcher.producers.values()))
@@ -612,6 +612,33 @@ def test_a_burst_of_fast_jobs_goes_through_in_batches(build, worked, monkeypatch
     wait_until(lambda: len(worked.ran) == 500, 30)
 
     assert len(fetcher.storage.calls) < 60
+
+
+class TestCursor:
+    def test_claims_go_on_where_the_last_one_ended_and_look_at_the_start_before_they_end(self, build):
+        fetcher = build(queues=(("default", 2),), slots=2)
+        # However long the claims take here.
+        fetcher.producers["default"].cursor._is_cheap = False
+        jobs(20)
+        fetcher.start()
+        wait_until(lambda: states() == ["completed"] * 20 and not fetcher.producers["default"].may_have_work)
+        afters = [demand.after for _, (demand,), _ in fetcher.storage.calls]
+
+        assert afters[0] is afters[-1] is None
+        assert any(after is not None for after in afters)
+
+    def test_what_comes_before_it_is_claimed_first_when_somebody_says_so(self, build, worked):
+        fetcher = build(queues=(("default", 1),), slots=1)
+        producer, ids = fetcher.producers["default"], jobs(3)
+        Job.objects.filter(pk__in=ids).update(priority=3)
+        fetcher.step()
+        producer.cursor._start_at = float("inf")
+        urgent = JobFactory(available=True, kind="work", priority=1, args={"number": 7}).pk
+        fetcher.hint(["default"])
+        wait_until(lambda: producer.load == 0)
+        fetcher.step()
+
+        assert Job.objects.get(pk=urgent).attempt == 1
 
 
 class TestSharedSlots:

@@ -87,7 +87,7 @@ class Driver(LongJobsDriver):
 
     def job_fetch(self, client_id: str, demands: Sequence[Demand], limit: int) -> list[ClaimedJob]:
         if len(demands) == 1:
-            return self._fetch_of_queue(client_id, demands[0].queue, min(demands[0].limit, limit))
+            return self._fetch_of_queue(client_id, demands[0], limit)
         rows = self._run(
             "job_fetch",
             client_id=client_id,
@@ -194,13 +194,14 @@ class Driver(LongJobsDriver):
             stored += [StoredState._make(row) for row in rows]
         return stored
 
-    def _fetch_of_queue(self, client_id: str, queue: str, limit: int) -> list[ClaimedJob]:
+    def _fetch_of_queue(self, client_id: str, demand: Demand, limit: int) -> list[ClaimedJob]:
         rows = self._run(
-            "job_fetch_of_queue",
+            "job_fetch_of_queue" if demand.after is None else "job_fetch_of_queue_after",
             client_id=client_id,
-            queue=queue,
-            limit=limit,
+            queue=demand.queue,
+            limit=min(demand.limit, limit),
             attempted_by_limit=ATTEMPTED_BY_LIMIT,
+            **({} if demand.after is None else {"after": demand.after}),
         )
         jobs = [ClaimedJob._make(row) for row in rows]
         jobs.sort(key=lambda job: (job.priority, -job.waited, job.id))

@@ -45,6 +45,27 @@ WHERE id = ANY(ARRAY(
 RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text,
     extract(epoch FROM statement_timestamp() - scheduled_at)::float8;
 
+-- name: job_fetch_of_queue_after
+-- The same, from where the last claim ended: entries of claimed jobs that the index cannot forget, because somebody's
+-- transaction is open, are not walked again. If that job has been deleted meanwhile, nothing is found.
+UPDATE river_job
+-- include: claimed_by_us
+WHERE id = ANY(ARRAY(
+    SELECT id
+    FROM river_job
+    WHERE state = 'available' AND queue = %(queue)s AND scheduled_at <= statement_timestamp()
+        AND (priority, scheduled_at, id) > (
+            (SELECT priority FROM river_job WHERE id = %(after)s),
+            (SELECT scheduled_at FROM river_job WHERE id = %(after)s),
+            %(after)s
+        )
+    ORDER BY priority, scheduled_at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text,
+    extract(epoch FROM statement_timestamp() - scheduled_at)::float8;
+
 -- name: job_queues
 -- include: queues_with_jobs
 

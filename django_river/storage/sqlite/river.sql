@@ -14,7 +14,8 @@ WHERE EXISTS (
 );
 
 -- name: job_fetch
--- One statement a queue (SQLite has no LATERAL), all in one transaction.
+-- One statement a queue (SQLite has no LATERAL), all in one transaction. Always from the start of the queue: a change
+-- leaves nothing dead behind.
 UPDATE river_job
 -- include: claimed_by_us
 WHERE id IN (
