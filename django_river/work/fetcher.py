@@ -23,7 +23,6 @@ from django_river.work.attempts import Attempt, Attempts
 from django_river.work.batches import Member
 from django_river.work.claims import claim
 from django_river.work.completer import Completer
-from django_river.work.cursor import Cursor
 from django_river.work.gatherer import Gatherer, OpenBatch
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import LONGEST_WAIT, Producer, Rate
@@ -302,32 +301,36 @@ class Fetcher(Service):
         for demand in demands:
             # Before the claim: a hint that comes while it runs must not be forgotten.
             self.producers[demand.queue].may_have_work = False
-        cursor = self._cursor_for(demands)
-        if cursor is not None:
-            demands = [replace(demands[0], after=cursor.begin())]
+        demands = [self._placed(demand) for demand in demands]
         try:
             attempts = self._claimed(lambda: self._claim(demands, limit))
         except BaseException:
             for demand in demands:
                 self.producers[demand.queue].may_have_work = True
             raise
-        if cursor is not None and cursor.end(attempts[-1].job.id if len(attempts) >= limit else None):
-            self.producers[demands[0].queue].may_have_work = True
         by_queue: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             by_queue.setdefault(attempt.job.queue, []).append(attempt)
+        is_cut = len(attempts) >= limit
         for demand in demands:
-            if len(by_queue.get(demand.queue, ())) >= demand.limit or len(attempts) >= limit:
+            if self._may_have_more(demand, by_queue.get(demand.queue, []), is_cut=is_cut):
                 self.producers[demand.queue].may_have_work = True
         self._loaded = list({*self._loaded, *(self.producers[queue] for queue in by_queue)})
         for queue, claimed in by_queue.items():
             self._admit(self.producers[queue], claimed)
 
-    def _cursor_for(self, demands: list[Demand]) -> Cursor | None:
-        """Where a claim from one queue begins; all others begin at the start of each."""
-        producer = self.producers[demands[0].queue]
-        is_plain = not (producer.config.is_limited or producer.is_leader_bound)
-        return producer.cursor if len(demands) == 1 and is_plain else None
+    def _placed(self, demand: Demand) -> Demand:
+        """With where the claim is to begin."""
+        producer = self.producers[demand.queue]
+        return replace(demand, after=producer.cursor.begin()) if _goes_on(producer) else demand
+
+    def _may_have_more(self, demand: Demand, claimed: list[Attempt], *, is_cut: bool) -> bool:
+        """Whether a queue of which this was claimed may have more jobs. ``is_cut`` says that not all have had their turn."""
+        producer = self.producers[demand.queue]
+        is_full = is_cut or len(claimed) >= demand.limit
+        if not _goes_on(producer) or (is_full and not claimed):
+            return is_full
+        return producer.cursor.end(claimed[-1].job.id if is_full else None)
 
     def _claimed(self, claim: Callable[[], list[ClaimedJob]]) -> list[Attempt]:
         """Claim, and answer for what has been claimed: whether the answer comes or not."""
@@ -481,3 +484,8 @@ class Fetcher(Service):
         if self.gatherer is not None:
             until = min(until, self.gatherer.next_at)
         return max(0.001, until - time.monotonic())
+
+
+def _goes_on(producer: Producer) -> bool:
+    """Whether the claims from a queue go on where the last one ended; those that count begin at the start."""
+    return not (producer.config.is_limited or producer.is_leader_bound)

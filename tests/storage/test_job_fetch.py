@@ -151,6 +151,13 @@ class TestAfterAJob:
         } <= {job.id}
 
     @pytest.mark.postgres
+    def test_each_queue_has_its_own(self, store):
+        one, other = (JobFactory.create_batch(3, available=True, queue=queue) for queue in ("a", "b"))
+        asked = [Demand(queue="a", limit=9, after=one[1].id), Demand(queue="b", limit=9)]
+
+        assert {job.id for job in store.job_fetch(ME, asked, 9)} == {one[2].id, *(job.id for job in other)}
+
+    @pytest.mark.postgres
     def test_what_stands_before_it_is_left_out(self, store):
         first, second, third = JobFactory.create_batch(3, available=True)
 

@@ -52,6 +52,12 @@ SCAN = re.compile(r"Seq Scan river_job\b|SCAN (river_job|job|holder)\b(?! USING)
 #: What to do, and the indexes one of which it must go by.
 STATEMENTS = {
     "fetch of one queue": (lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200)], 200), {FETCH}),
+    "fetch of nine queues after a job": (
+        lambda s, ids: s.job_fetch(
+            ME, [Demand(queue=f"q{n}", limit=50, after=ids[n]) for n in range(9)], 200
+        ),
+        {FETCH},
+    ),
     "fetch of one queue after a job": (
         lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200, after=ids[0])], 200),
         {FETCH},

@@ -158,7 +158,7 @@ class TestLooking:
         wait_until(lambda: worked.ran)
 
     def test_a_stream_of_hints_puts_off_no_other_second_look(self, build, worked, monkeypatch):
-        monkeypatch.setattr(module, "LOOK_AGAIN", 0.1)
+        monkeypatch.setattr(module, "LOOK_AGAIN", 0.5)
         fetcher = build(queues=(("a", 1), ("b", 1)))
         fetcher.start()
         settle_down(fetcher)
@@ -632,7 +632,7 @@ class TestCursor:
         producer, ids = fetcher.producers["default"], jobs(3)
         Job.objects.filter(pk__in=ids).update(priority=3)
         fetcher.step()
-        producer.cursor._start_at = float("inf")
+        producer.cursor._start_at, producer.cursor._is_cheap = float("inf"), True
         urgent = JobFactory(available=True, kind="work", priority=1, args={"number": 7}).pk
         fetcher.hint(["default"])
         wait_until(lambda: producer.load == 0)

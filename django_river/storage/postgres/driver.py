@@ -93,6 +93,7 @@ class Driver(LongJobsDriver):
             client_id=client_id,
             queues=[demand.queue for demand in demands],
             limits=[demand.limit for demand in demands],
+            afters=[demand.after for demand in demands],
             limit=limit,
             attempted_by_limit=ATTEMPTED_BY_LIMIT,
         )

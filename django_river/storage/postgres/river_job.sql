@@ -4,17 +4,23 @@
 
 -- name: job_fetch
 -- One statement for all queues. The limit inside bounds each queue, the one outside bounds the client. An attempt is
--- counted up to what a smallint holds: a row beyond that would make every claim fail.
+-- counted up to what a smallint holds: a row beyond that would make every claim fail. Where the last claim from a queue
+-- ended, this one goes on; if that job has been deleted meanwhile, it begins at the start.
 WITH claimed AS (
     UPDATE river_job
     -- include: claimed_by_us
     WHERE id = ANY(ARRAY(
         SELECT picked.id
-        FROM unnest(%(queues)s::text[], %(limits)s::bigint[]) AS demand (queue, size)
+        FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(afters)s::bigint[]) AS demand (queue, size, after)
         CROSS JOIN LATERAL (
             SELECT id
             FROM river_job
             WHERE state = 'available' AND queue = demand.queue AND scheduled_at <= statement_timestamp()
+                AND (priority, scheduled_at, id) > (
+                    coalesce((SELECT priority FROM river_job WHERE id = demand.after), 0::smallint),
+                    coalesce((SELECT scheduled_at FROM river_job WHERE id = demand.after), '-infinity'),
+                    coalesce(demand.after, 0)
+                )
             ORDER BY priority, scheduled_at, id
             LIMIT demand.size
             FOR UPDATE SKIP LOCKED
