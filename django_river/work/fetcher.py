@@ -113,7 +113,7 @@ class Fetcher(Service):
         look_at = time.monotonic() + LOOK_AGAIN
         with self._lock:
             for name in names:
-                producers[name].may_have_work = producers[name].cursor.has_news = True
+                producers[name].may_have_work = producers[name].bookmark.has_news = True
                 self._look_again[name] = look_at
                 if self.gatherer is not None and (patience := self.gatherer.patience(name)):
                     # What its home leaves to others.
@@ -214,7 +214,7 @@ class Fetcher(Service):
         # It may have been removed meanwhile.
         producer = self.producers.get(name)
         if producer is not None:
-            producer.may_have_work = producer.cursor.has_news = True
+            producer.may_have_work = producer.bookmark.has_news = True
 
     def _poll(self) -> Collection[str]:
         """Queues that may have work, though nobody has said so: few are asked one and all, of many one statement finds
@@ -322,7 +322,7 @@ class Fetcher(Service):
     def _placed(self, demand: Demand) -> Demand:
         """With where the claim is to begin."""
         producer = self.producers[demand.queue]
-        return replace(demand, after=producer.cursor.begin()) if _goes_on(producer) else demand
+        return replace(demand, after=producer.bookmark.begin()) if _goes_on(producer) else demand
 
     def _may_have_more(self, demand: Demand, claimed: list[Attempt], *, is_cut: bool) -> bool:
         """Whether a queue of which this was claimed may have more jobs. ``is_cut`` says that not all have had their turn."""
@@ -330,7 +330,7 @@ class Fetcher(Service):
         is_full = is_cut or len(claimed) >= demand.limit
         if not _goes_on(producer) or (is_full and not claimed):
             return is_full
-        return producer.cursor.end(claimed[-1].job.id if is_full else None)
+        return producer.bookmark.end(claimed[-1].job.id if is_full else None)
 
     def _claimed(self, claim: Callable[[], list[ClaimedJob]]) -> list[Attempt]:
         """Claim, and answer for what has been claimed: whether the answer comes or not."""

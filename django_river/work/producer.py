@@ -18,7 +18,7 @@ from collections.abc import Callable
 from django_river.queue_options import QueueConfig
 from django_river.terms import Term
 from django_river.work.attempts import Attempt
-from django_river.work.cursor import Cursor
+from django_river.work.bookmark import Bookmark
 
 #: Half of it is to last for as long as a claim takes, also while a hundred threads want Python's lock (docs: adr/0013).
 PREFETCH_SECONDS = 0.06
@@ -83,7 +83,7 @@ class Producer:
         #: Whether there may be jobs to fetch: set by hints and polls, cleared by a fetch that came back short.
         self.may_have_work = True
         #: Where the next claim begins.
-        self.cursor = Cursor()
+        self.bookmark = Bookmark()
         #: Written by the keeper and the notifier.
         self.is_paused = False
         #: The term in which a leader-bound queue may be claimed from. Written by :class:`LeaderBound`.

@@ -614,11 +614,11 @@ def test_a_burst_of_fast_jobs_goes_through_in_batches(build, worked, monkeypatch
     assert len(fetcher.storage.calls) < 60
 
 
-class TestCursor:
+class TestBookmark:
     def test_claims_go_on_where_the_last_one_ended_and_look_at_the_start_before_they_end(self, build):
         fetcher = build(queues=(("default", 2),), slots=2)
         # However long the claims take here.
-        fetcher.producers["default"].cursor._is_cheap = False
+        fetcher.producers["default"].bookmark._is_cheap = False
         jobs(20)
         fetcher.start()
         wait_until(lambda: states() == ["completed"] * 20 and not fetcher.producers["default"].may_have_work)
@@ -632,7 +632,7 @@ class TestCursor:
         producer, ids = fetcher.producers["default"], jobs(3)
         Job.objects.filter(pk__in=ids).update(priority=3)
         fetcher.step()
-        producer.cursor._start_at, producer.cursor._is_cheap = float("inf"), True
+        producer.bookmark._start_at, producer.bookmark._is_cheap = float("inf"), True
         urgent = JobFactory(available=True, kind="work", priority=1, args={"number": 7}).pk
         fetcher.hint(["default"])
         wait_until(lambda: producer.load == 0)

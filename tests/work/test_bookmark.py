@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from django_river.work import cursor as module
-from django_river.work.cursor import CHEAP_SECONDS, LONGEST_SECONDS, REST, Cursor
+from django_river.work import bookmark as module
+from django_river.work.bookmark import CHEAP_SECONDS, LONGEST_SECONDS, REST, Bookmark
 
 
 @pytest.fixture
@@ -25,36 +25,36 @@ def clock(monkeypatch):
 def claim(clock):
     """Claims that take so many seconds and end with this job; after which job they began."""
 
-    def claim(cursor, last, *, seconds=0.01):
-        began_after = cursor.begin()
+    def claim(bookmark, last, *, seconds=0.01):
+        began_after = bookmark.begin()
         clock.now += seconds
-        cursor.end(last)
+        bookmark.end(last)
         return began_after
 
     return claim
 
 
 def test_goes_on_where_the_last_claim_ended(claim):
-    cursor = Cursor()
+    bookmark = Bookmark()
 
-    assert [claim(cursor, last) for last in (7, 9, 12)] == [None, 7, 9]
+    assert [claim(bookmark, last) for last in (7, 9, 12)] == [None, 7, 9]
 
 
 def test_begins_at_the_start_again_when_a_claim_came_short(claim):
-    cursor = Cursor()
-    claim(cursor, 7)
-    claim(cursor, None)
+    bookmark = Bookmark()
+    claim(bookmark, 7)
+    claim(bookmark, None)
 
-    assert claim(cursor, 9) is None
+    assert claim(bookmark, 9) is None
 
 
 def test_knows_whether_there_may_be_more(clock):
-    cursor = Cursor()
+    bookmark = Bookmark()
 
     def claim(last):
-        cursor.begin()
+        bookmark.begin()
         clock.now += 0.01
-        return cursor.end(last)
+        return bookmark.end(last)
 
     assert claim(7)
     # What stands before job 7 has not been looked at.
@@ -63,45 +63,45 @@ def test_knows_whether_there_may_be_more(clock):
 
 
 def test_begins_at_the_start_for_what_is_new(claim):
-    cursor = Cursor()
-    claim(cursor, 7)
-    cursor.has_news = True
+    bookmark = Bookmark()
+    claim(bookmark, 7)
+    bookmark.has_news = True
 
-    assert claim(cursor, 9) is None
-    assert claim(cursor, 12) == 9
+    assert claim(bookmark, 9) is None
+    assert claim(bookmark, 12) == 9
 
 
 def test_keeps_what_is_said_during_a_claim_in_mind(clock):
-    cursor = Cursor()
-    cursor.begin()
-    cursor.has_news = True
-    cursor.end(7)
+    bookmark = Bookmark()
+    bookmark.begin()
+    bookmark.has_news = True
+    bookmark.end(7)
 
-    assert cursor.begin() is None
+    assert bookmark.begin() is None
 
 
 def test_begins_at_the_start_now_and_then(clock, claim):
-    cursor = Cursor()
-    claim(cursor, 7, seconds=0.02)
+    bookmark = Bookmark()
+    claim(bookmark, 7, seconds=0.02)
     clock.now += REST * 0.02 - 0.001
-    assert claim(cursor, 9, seconds=0.001) == 7
+    assert claim(bookmark, 9, seconds=0.001) == 7
 
-    assert claim(cursor, 12) is None
+    assert claim(bookmark, 12) is None
 
 
 def test_a_long_walk_is_not_made_for_all_that_is_new(clock, claim):
-    cursor = Cursor()
-    claim(cursor, 7, seconds=2 * CHEAP_SECONDS)
-    cursor.has_news = True
-    assert claim(cursor, 9) == 7
+    bookmark = Bookmark()
+    claim(bookmark, 7, seconds=2 * CHEAP_SECONDS)
+    bookmark.has_news = True
+    assert claim(bookmark, 9) == 7
 
     clock.now += LONGEST_SECONDS
-    assert claim(cursor, 12) is None
+    assert claim(bookmark, 12) is None
 
 
 def test_nor_put_off_for_longer_than_a_lost_hint_costs(clock, claim):
-    cursor = Cursor()
-    claim(cursor, 7, seconds=10.0)
+    bookmark = Bookmark()
+    claim(bookmark, 7, seconds=10.0)
     clock.now += LONGEST_SECONDS
 
-    assert claim(cursor, 9) is None
+    assert claim(bookmark, 9) is None

@@ -11,12 +11,12 @@ REST = 9.0
 LONGEST_SECONDS = 1.0
 
 
-class Cursor:
+class Bookmark:
     """The last job that was claimed from a queue, where the next claim goes on. Used by the fetcher's thread.
 
     Every claimed job leaves an entry behind in the index, which the server may only forget when nobody can see that row any
     more. One transaction that stays open keeps them all, and a claim from the start of the queue walks past every one.
-    What has come to stand before the cursor meanwhile, more urgent jobs and such as run again, is found by the claims that
+    What has come to stand before the bookmark meanwhile, more urgent jobs and such as run again, is found by the claims that
     begin at the start all the same: with the next one, unless the walk is long.
     """
 
