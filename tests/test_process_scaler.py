@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from django_river import queues, storage
 from django_river.conf import config
-from django_river.models import QueueRow
+from django_river.models import Job, QueueRow
 from django_river.process_scaler import ProcessBounds, ProcessScaler
 from django_river.queue_choice import Choice, chosen_queues
 from django_river.work.autoscaler import REST_SECONDS
@@ -168,7 +168,9 @@ class TestNoMore:
 
     def test_while_jobs_begin_in_time(self, build):
         scaler = build()
-        waiting(40, seconds=0.0)
+        waiting(40)
+        # All at once, however long it has taken to make them.
+        Job.objects.update(scheduled_at=timezone.now())
         scaler.scale(now=0.0)
 
         assert scaler.wanted == 1
