@@ -12,6 +12,7 @@ from django.db import (
     DatabaseError,
     DataError,
     IntegrityError,
+    NotSupportedError,
     OperationalError,
     ProgrammingError,
     connection,
@@ -230,6 +231,36 @@ class TestPostgres:
 
         ((statement,),) = store.session.execute("SELECT statement FROM pg_prepared_statements", {})
         assert statement.startswith("UPDATE river_job")
+
+    @pytest.mark.parametrize(("slow", "planned_once"), [(60.0, True), (0.0, False)])
+    def test_plans_anew_what_was_slow(self, store, monkeypatch, slow, planned_once):
+        """A plan for an empty table reads all of the table, and is kept until that is analyzed: up to minutes."""
+        monkeypatch.setattr(postgres_session, "SLOW_SECONDS", slow)
+        inserted = [insert(store, queue="a").id for _ in range(10)]
+
+        claimed = [store.job_fetch("us", [Demand(queue="a", limit=1)], 1)[0].id for _ in range(10)]
+
+        assert claimed == inserted
+        ((times_planned_once,),) = store.session.execute(
+            "SELECT generic_plans FROM pg_prepared_statements", {}
+        )
+        assert (times_planned_once > 0) is planned_once
+
+    def test_plans_anew_what_failed(self, store, other_store):
+        """A column that has got another type: the server refuses to use its plan."""
+        inserted = insert(store, queue="a")
+        store.job_fetch("us", [Demand(queue="b", limit=10)], 10)
+        alter = "ALTER TABLE river_job ALTER COLUMN queue TYPE {}"
+        other_store.session.execute(alter.format("varchar"), {})
+        try:
+            with pytest.raises(NotSupportedError, match="result type"):
+                store.job_fetch("us", [Demand(queue="a", limit=10)], 10)
+
+            assert [job.id for job in store.job_fetch("us", [Demand(queue="a", limit=10)], 10)] == [
+                inserted.id
+            ]
+        finally:
+            other_store.session.execute(alter.format("text"), {})
 
     def test_prepares_anew_on_another_connection(self, store):
         store.job_fetch("us", [Demand(queue="a", limit=10)], 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -21,6 +22,9 @@ CONNECT_TIMEOUT = 10
 CANCEL_TIMEOUT = 2
 #: A network that is cut in silence is noticed in about this many seconds.
 NETWORK_TIMEOUT = 10
+#: What is prepared and takes longer is planned anew, in seconds: the server keeps a plan until it has looked at the table
+#: again, and reads all of one that was empty when the plan was made.
+SLOW_SECONDS = 0.02
 #: Each statement sees what was committed before it: those who wait for one another's locks rely on it.
 ISOLATION = "ISOLATION LEVEL READ COMMITTED"
 
@@ -88,6 +92,8 @@ class PostgresSession:
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._pooled = False
+        # Whether what is prepared was slow, or has failed.
+        self._plans_are_old = False
         # How many atomic blocks we are in.
         self._depth = 0
 
@@ -161,12 +167,25 @@ class PostgresSession:
     def _rows(
         self, connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
+        if sql in self.prepared and not self._pooled:
+            return self._prepared_rows(connection, sql, params)
+        cursor = connection.execute(sql, params, prepare=False)
+        return cursor.fetchall() if cursor.description else []
+
+    def _prepared_rows(
+        self, connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        if self._plans_are_old:
+            connection.execute("DEALLOCATE ALL")
+        began, self._plans_are_old = time.monotonic(), True
         try:
-            cursor = connection.execute(sql, params, prepare=sql in self.prepared)
+            cursor = connection.execute(sql, params, prepare=True)
         except (DuplicatePreparedStatement, InvalidSqlStatementName):
             # A pooler that we did not notice: from now on as if we had. The statement has done nothing yet.
             self.prepared = ()
             if self.in_transaction:
                 raise
             cursor = connection.execute(sql, params, prepare=False)
+        # Said now, done before the next one: the rows that have come are not to be lost if the connection is.
+        self._plans_are_old = time.monotonic() - began > SLOW_SECONDS
         return cursor.fetchall() if cursor.description else []
