@@ -390,6 +390,7 @@ class Client:
             # With results that could not be stored, others are to see that we are gone: they rescue the jobs at once.
             if not len(self.engine.attempts):
                 self.keeper.storage.client_delete(self.id)
+            self.queue_duties.end()
         except DatabaseProblem as error:
             logger.warning("could not say good-bye to the database: %s", error)
         finally:

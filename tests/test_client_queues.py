@@ -361,6 +361,16 @@ def test_figures_are_written_down(run, monkeypatch):
     assert len(made) == 7
 
 
+def test_what_was_counted_last_is_written_down_at_the_end(run, monkeypatch):
+    monkeypatch.setattr(queue_duties, "FIGURES_SECONDS", 3600.0)
+    client = run()
+    made = in_queue("default", 5)
+    wait_until(lambda: over(made), 10)
+    client.stop(timeout=5)
+
+    assert sum(row.completed for row in QueueMinute.objects.all()) == 5
+
+
 def test_clients_that_come_and_go_while_queues_do_lose_no_job(run):
     """Each is stopped wherever it stands: at its start, in a claim, between two changes."""
     made = []

@@ -70,6 +70,10 @@ class QueueDuties:
         self.keeper.add("scale queues", self._scale)
         self.keeper.add("figures", self._write_figures)
 
+    def end(self) -> None:
+        """After the last result: write down what has been counted since."""
+        self._write_figures()
+
     def hear_pause(self, queue: str, is_paused: bool) -> None:  # noqa: FBT001  (called by the notifier)
         """A queue, or all of them, is not to be claimed from, or is again."""
         with self._pausing:
