@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 #: What is left to others to poll we poll ourselves if they are so much later than we would be, as a factor.
 LEFT_TO_OTHERS = 1.25
+#: With others it takes no more than this part of the time: among many queues of other clients, or where a long transaction
+#: keeps dead rows, it is dear, and what it goes with is not to fail by it. One that got no answer counts as the longest.
+RIDING_PART = 0.02
+LONGEST_ALONE = 30.0
 #: How long to wait for the completer when it has too much to write.
 CHOKED_SECONDS = 0.05
 #: A claim whose answer was lost may be committed so much later: the time limit of a statement, and a margin.
@@ -82,6 +86,8 @@ class Fetcher(Service):
         self._see_whether_shared()
         # Written by whoever has polled.
         self._poll_at = 0.0
+        # When others were last asked to poll for us, and from when on they are again.
+        self._asked_at = self._ride_at = 0.0
         # Which of several queues that want jobs is asked first, and who has claimed jobs.
         self._first = 0
         self._loaded: list[Producer] = []
@@ -123,8 +129,7 @@ class Fetcher(Service):
     @property
     def poll(self) -> Poll:
         """Our poll, for others to take along."""
-        # Whoever has work looks by itself: others are not to wait for that.
-        return Poll(is_wanted=lambda: not len(self.attempts), answer=self._hear_poll)
+        return Poll(is_wanted=self._is_to_ride, answer=self._hear_poll)
 
     def adopt(self, producers: Mapping[str, Producer], *, slots: int) -> None:
         """Work these queues, in so many slots, from the next step on; called by one thread at a time."""
@@ -201,8 +206,18 @@ class Fetcher(Service):
             while self._due and self._due[0][0] <= now:
                 self._mark(heapq.heappop(self._due)[1])
 
+    def _is_to_ride(self) -> bool:
+        now = time.monotonic()
+        # Whoever has work looks by itself: others are not to wait for that.
+        if len(self.attempts) or now < self._ride_at:
+            return False
+        self._asked_at, self._ride_at = now, now + LONGEST_ALONE
+        return True
+
     def _hear_poll(self, queues: Collection[str]) -> None:
-        self._poll_at = time.monotonic() + self.poll_interval * LEFT_TO_OTHERS
+        now = time.monotonic()
+        self._ride_at = now + min(LONGEST_ALONE, (now - self._asked_at) / RIDING_PART)
+        self._poll_at = now + self.poll_interval * LEFT_TO_OTHERS
         producers = self._adopted or self.producers
         found = [producers[name] for name in queues if name in producers]
         for producer in found:

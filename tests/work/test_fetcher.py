@@ -219,6 +219,7 @@ class TestLooking:
     def test_leaves_polls_to_others_only_while_there_is_nothing_to_work(self, build, worked):
         fetcher = build()
         assert fetcher.poll.is_wanted()
+        fetcher.poll.answer([])
         worked.open.clear()
         jobs(1, held=True)
         fetcher.start()
@@ -227,6 +228,27 @@ class TestLooking:
 
         worked.open.set()
         wait_until(fetcher.poll.is_wanted)
+
+    @pytest.mark.parametrize(("part", "is_dear"), [(1.0, False), (1e-12, True)])
+    def test_leaves_no_poll_to_others_that_would_take_much_of_their_time(
+        self, build, monkeypatch, part, is_dear
+    ):
+        """Others may have thousands of queues, and a long transaction keeps the dead rows of all."""
+        monkeypatch.setattr(module, "RIDING_PART", part)
+        fetcher = build()
+        assert fetcher.poll.is_wanted()
+        fetcher.poll.answer([])
+
+        if is_dear:
+            assert not fetcher.poll.is_wanted()
+        else:
+            wait_until(fetcher.poll.is_wanted)
+
+    def test_leaves_no_poll_to_others_after_one_that_has_failed(self, build):
+        fetcher = build()
+
+        assert fetcher.poll.is_wanted()
+        assert not fetcher.poll.is_wanted()
 
     def test_a_full_answer_is_followed_by_another_claim(self, build, worked):
         jobs(35)
