@@ -253,7 +253,9 @@ class Elector:
         if self.candidacy.objection or self.clock() < self._abstain_until:
             self._vanished = self._free_since = None
             return _about(LOOK_SECONDS)
-        seen = self.storage.leader_watch(with_queues=self.poll.is_wanted())
+        # Not while we know of no leader: without one there is no answer.
+        has_leader = self._seen_at is not None
+        seen = self.storage.leader_watch(with_queues=has_leader and self.poll.is_wanted())
         if seen is not None and seen.queues is not None:
             self.poll.answer(seen.queues)
         if seen is None or seen.seconds_left < 0:

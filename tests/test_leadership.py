@@ -155,7 +155,12 @@ class TestLook:
         JobFactory(available=True, queue="a")
         stand("leader").attempt()
         found = []
-        stand("follower", poll=Poll(lambda: is_wanted, found.append)).attempt()
+        follower = stand("follower", poll=Poll(lambda: is_wanted, found.append))
+        follower.attempt()
+        assert found == []
+
+        # It knows that there is a leader now, and that it will be answered.
+        follower.attempt()
 
         assert found == ([["a"]] if is_wanted else [])
 
