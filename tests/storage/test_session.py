@@ -35,6 +35,12 @@ FORGET = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
 KILL = "SELECT pg_terminate_backend(%(pid)s)"
 
 
+@pytest.fixture(autouse=True)
+def not_slow(monkeypatch):
+    """However busy the machine is."""
+    monkeypatch.setattr(postgres_session, "SLOW_SECONDS", 60.0)
+
+
 @pytest.fixture
 def session(store):
     return store.session
@@ -245,6 +251,20 @@ class TestPostgres:
             "SELECT generic_plans FROM pg_prepared_statements", {}
         )
         assert (times_planned_once > 0) is planned_once
+
+    def test_prepares_anew_what_is_fast_again(self, store, monkeypatch):
+        def prepared_at_after(slow):
+            monkeypatch.setattr(postgres_session, "SLOW_SECONDS", slow)
+            store.job_fetch("us", [Demand(queue="a", limit=1)], 1)
+            return store.session.execute("SELECT prepare_time FROM pg_prepared_statements", {})
+
+        first = prepared_at_after(60.0)
+        assert first == prepared_at_after(0.0)
+        # The next one is sent in full, and is fast.
+        assert first == prepared_at_after(60.0)
+
+        assert len(first) == 1
+        assert prepared_at_after(60.0) > first
 
     def test_plans_anew_what_failed(self, store, other_store):
         """A column that has got another type: the server refuses to use its plan."""

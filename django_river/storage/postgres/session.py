@@ -22,9 +22,9 @@ CONNECT_TIMEOUT = 10
 CANCEL_TIMEOUT = 2
 #: A network that is cut in silence is noticed in about this many seconds.
 NETWORK_TIMEOUT = 10
-#: What is prepared and takes longer is planned anew, in seconds: the server keeps a plan until it has looked at the table
-#: again, and reads all of one that was empty when the plan was made.
-SLOW_SECONDS = 0.02
+#: What is prepared and takes longer, in seconds, is sent in full until it does not, and then prepared anew: the server keeps a
+#: plan until it has looked at the table again, and reads all of one that was empty when the plan was made.
+SLOW_SECONDS = 0.005
 #: Each statement sees what was committed before it: those who wait for one another's locks rely on it.
 ISOLATION = "ISOLATION LEVEL READ COMMITTED"
 
@@ -92,8 +92,8 @@ class PostgresSession:
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._pooled = False
-        # Whether what is prepared was slow, or has failed.
-        self._plans_are_old = False
+        # Whether what could be prepared was slow or has failed, and whether its plan is to be forgotten.
+        self._sends_in_full = self._plans_are_old = False
         # How many atomic blocks we are in.
         self._depth = 0
 
@@ -175,17 +175,20 @@ class PostgresSession:
     def _prepared_rows(
         self, connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
-        if self._plans_are_old:
+        in_full = self._sends_in_full
+        if self._plans_are_old and not in_full:
             connection.execute("DEALLOCATE ALL")
-        began, self._plans_are_old = time.monotonic(), True
+            self._plans_are_old = False
+        began, self._sends_in_full = time.monotonic(), True
         try:
-            cursor = connection.execute(sql, params, prepare=True)
+            cursor = connection.execute(sql, params, prepare=not in_full)
         except (DuplicatePreparedStatement, InvalidSqlStatementName):
             # A pooler that we did not notice: from now on as if we had. The statement has done nothing yet.
             self.prepared = ()
             if self.in_transaction:
                 raise
             cursor = connection.execute(sql, params, prepare=False)
-        # Said now, done before the next one: the rows that have come are not to be lost if the connection is.
-        self._plans_are_old = time.monotonic() - began > SLOW_SECONDS
+        self._sends_in_full = time.monotonic() - began > SLOW_SECONDS
+        # Said now, done later: the rows that have come are not to be lost if the connection is.
+        self._plans_are_old = self._plans_are_old or in_full
         return cursor.fetchall() if cursor.description else []
