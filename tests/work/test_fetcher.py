@@ -360,12 +360,12 @@ class TestSlots:
 
     def test_many_queues_are_polled_by_one_statement(self, build, worked):
         names = [f"q{number}" for number in range(2 * module.MANY_QUEUES)]
-        fetcher = build(queues=[(name, 1) for name in names], poll_interval=0.05)
-        fetcher.start()
-        wait_until(lambda: not any(producer.may_have_work for producer in fetcher.producers.values()))
-        fetcher.storage.calls.clear()
+        fetcher = build(queues=[(name, 1) for name in names])
+        for producer in fetcher.producers.values():
+            producer.may_have_work = False
         jobs(2, queue=names[7])
         jobs(1, queue="foreign")
+        fetcher.start()
         wait_until(lambda: states().count("completed") == 2)
 
         assert {demand.queue for _, demands, _ in fetcher.storage.calls for demand in demands} == {names[7]}
