@@ -63,10 +63,7 @@ class Driver(LongJobsDriver):
     can_notify = True
 
     def client_beat(self, info: ClientInfo) -> str:
-        rows = self._run(
-            "client_beat",
-            **info.row(),
-        )
+        rows = self._run("client_beat", **info.row())
         return rows[0][0] or ""
 
     def client_delete(self, client_id: str) -> None:
@@ -202,7 +199,7 @@ class Driver(LongJobsDriver):
             queue=demand.queue,
             limit=min(demand.limit, limit),
             attempted_by_limit=ATTEMPTED_BY_LIMIT,
-            **({} if demand.after is None else {"after": demand.after}),
+            after=demand.after,
         )
         jobs = [ClaimedJob._make(row) for row in rows]
         jobs.sort(key=lambda job: (job.priority, -job.waited, job.id))

@@ -147,10 +147,7 @@ class Driver(LongJobsDriver):
         return [QueueState(name, paused_at is not None) for name, paused_at in rows]
 
     def _beat(self, info: ClientInfo) -> None:
-        self._run(
-            "client_beat",
-            **info.row(),
-        )
+        self._run("client_beat", **info.row())
 
     def _change(self, statement: str, ids: Sequence[int]) -> list[ChangedJob]:
         with self.session.atomic():
