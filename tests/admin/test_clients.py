@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_client_with_an_old_heartbeat_is_stale(root, settings):
 
     page = text(root.list("client"))
     assert "fresh alive" in page
-    assert "1 min 30 s ago" in page
+    assert re.search(r"1 min 3\d s ago", page)
     assert "old stale" in page
 
 
