@@ -138,7 +138,7 @@ class Client:
             workers=engine.workers,
             registry=registry,
             open_storage=open_storage,
-            on_open=engine.fetcher.hint,
+            on_open=engine.lookout.hint,
             is_claiming=lambda: engine.fetcher.is_claiming_as_leader,
             grace=config.cancel_timeout,
             poison_after=config.poison_after,
@@ -146,7 +146,7 @@ class Client:
         self.stand_in = StandIn(
             upkeep=storage.upkeep_on(self.keeper.storage.session, self.using),
             queues=lambda: sorted(self.producers),
-            on_available=engine.fetcher.hint,
+            on_available=engine.lookout.hint,
             is_led=lambda: self.elector.knows_leader,
         )
         engine.queue_set.on_leader_bound = self.leader_bound.welcome
@@ -158,7 +158,7 @@ class Client:
             is_listening=lambda: self._is_listening,
             on_change=self._heartbeat,
         )
-        engine.fetcher.on_unknown = self.queue_duties.hear_unknown
+        engine.lookout.on_unknown = self.queue_duties.hear_unknown
         self.notifier = self._notifier()
         parts = (engine.completer, self.keeper, engine.fetcher, self.notifier)
         self._services: list[Service] = [part for part in parts if part is not None]
@@ -171,7 +171,7 @@ class Client:
             notifier=self.notifier,
             maintainer=self.maintainer,
             leader_bound=self.leader_bound,
-            poll=engine.fetcher.poll,
+            poll=engine.lookout.poll,
             on_crash=on_crash,
         )
         self.elector = self.candidate.elector
@@ -274,14 +274,14 @@ class Client:
         self.candidate.reconsider()
 
     def _start_parts(self) -> None:
-        hints.add_waker(self.using, self.engine.fetcher.hint)
+        hints.add_waker(self.using, self.engine.lookout.hint)
         for service in self._services:
             service.on_crash = self._on_crash
             service.start()
         self.candidate.start()
 
     def _stop(self, deadline: float, is_hurried: Callable[[], bool]) -> StopReport:
-        hints.remove_waker(self.using, self.engine.fetcher.hint)
+        hints.remove_waker(self.using, self.engine.lookout.hint)
         self.engine.fetcher.stop()
         self.engine.hand_back_unstarted()
         self.candidate.retire()
@@ -298,7 +298,7 @@ class Client:
             config=self.config,
             periodic=self.registration.registry,
             known_kinds=lambda: self.registry.kinds,
-            on_available=self.engine.fetcher.hint,
+            on_available=self.engine.lookout.hint,
             on_resume=self.queue_duties.hear_resumption,
             is_told=lambda: self._is_listening,
             has_removals=lambda: self.engine.queue_set.plan.has_removals,
@@ -306,7 +306,7 @@ class Client:
             judge=self.judges.new(),
             registry=self.registry,
             promise=self.long_jobs.promises.of,
-            poll=self.engine.fetcher.poll,
+            poll=self.engine.lookout.poll,
         )
         for service in services:
             # A leader without its services must not stay in office.
@@ -318,7 +318,7 @@ class Client:
         if listener is None:
             return None
         ears = Ears(
-            on_insert=lambda queue: self.engine.fetcher.hint([queue]),
+            on_insert=lambda queue: self.engine.lookout.hint([queue]),
             on_cancel=self.long_jobs.watch.cancel,
             on_pause=self.queue_duties.hear_pause,
             on_leadership=self._leadership_changed,
@@ -358,7 +358,7 @@ class Client:
         return self.config.heartbeat_interval
 
     def _reconcile_now(self) -> None:
-        self.engine.fetcher.hint(())
+        self.engine.lookout.hint(())
         # The others are to know of our session.
         self._queues_changed()
         self.queue_duties.hear_resumption()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Poll(NamedTuple):
-    """The fetcher's question, which queues have jobs, for others to take along.
+    """The lookout's question, which queues have jobs, for others to take along.
 
     >>> poll = NO_POLL
     >>> if poll.is_wanted():

@@ -146,7 +146,7 @@ class TestGathering:
         for number in range(3):
             assert not calls.calls
             JobFactory(kind="many", args={"number": number})
-            client.engine.fetcher.hint(["default"])
+            client.engine.lookout.hint(["default"])
             wait_until(lambda number=number: len(client.engine.attempts) == (number + 1) % 3)
         wait_until(all_done(3))
 
@@ -221,7 +221,7 @@ class TestSlots:
         client = run(Batch(size=2, wait=LONG), slots=1)
         wait_until(lambda: len(client.engine.attempts) == 1)
         jobs(3, kind="single")
-        client.engine.fetcher.hint(["default"])
+        client.engine.lookout.hint(["default"])
 
         wait_until(lambda: sorted(calls.singles) == [0, 1, 2])
         assert not calls.calls
@@ -350,7 +350,7 @@ class TestCancelling:
         operations.cancel(ids[0])
         wait_until(lambda: client.engine.attempts.get(ids[0]).cancel_reason is not None)
         jobs(1)
-        client.engine.fetcher.hint(["default"])
+        client.engine.lookout.hint(["default"])
         wait_until(lambda: states() == {"completed": 2, "cancelled": 1})
 
         assert calls.sizes == [2]
@@ -392,7 +392,7 @@ def test_a_stuck_call_fails_its_members_and_frees_its_slot_once(run, calls):
     wait_until(lambda: states() == {"retryable": 3})
     calls.open.set()
     jobs(2, kind="single")
-    client.engine.fetcher.hint(["default"])
+    client.engine.lookout.hint(["default"])
     wait_until(lambda: sorted(calls.singles) == [0, 1])
     wait_until(lambda: client.producers["default"].load == 0)
 
@@ -407,8 +407,8 @@ class TestSeveralClients:
         home, other = (first, second) if first.engine.homes.is_here("default", "many") else (second, first)
         assert not other.engine.homes.is_here("default", "many")
         _now(4)
-        other.engine.fetcher.hint(["default"])
-        home.engine.fetcher.hint(["default"])
+        other.engine.lookout.hint(["default"])
+        home.engine.lookout.hint(["default"])
         wait_until(lambda: len(home.engine.attempts) == 4)
         wait_until(all_done(4))
 
@@ -422,7 +422,7 @@ class TestSeveralClients:
         home, other = (first, second) if first.engine.homes.is_here("default", "many") else (second, first)
         home.engine.fetcher.stop()
         _now(4)
-        other.engine.fetcher.hint(["default"])
+        other.engine.lookout.hint(["default"])
         wait_until(all_done(4))
 
         assert {job.attempted_by[-1] for job in Job.objects.all()} == {other.id}

@@ -164,7 +164,7 @@ class TestStart:
         client.start()
 
         assert len(heard) == 1
-        assert hints._wakers["default"].count(client.engine.fetcher.hint) == 1
+        assert hints._wakers["default"].count(client.engine.lookout.hint) == 1
 
     @pytest.mark.parametrize("table", ["django_river_client", "river_queue"])
     def test_without_tables_starts_nothing(self, build, heard, table):
@@ -200,7 +200,7 @@ class TestStart:
 
         assert not threads()
         assert not ClientRow.objects.exists()
-        assert client.engine.fetcher.hint not in hints._wakers["default"]
+        assert client.engine.lookout.hint not in hints._wakers["default"]
 
     def test_after_a_stop_is_refused(self, run):
         client = run()
@@ -332,7 +332,7 @@ class TestStop:
         assert not ClientRow.objects.exists()
         assert not Leader.objects.exists()
         assert not threads()
-        assert client.engine.fetcher.hint not in hints._wakers["default"]
+        assert client.engine.lookout.hint not in hints._wakers["default"]
         if connection.vendor == "postgresql":
             wait_until(lambda: not backends())
 

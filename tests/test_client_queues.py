@@ -144,7 +144,7 @@ class TestEveryClient:
         queues.update("default", max_workers=2)
         wait_until(lambda: client.producers["default"].max_workers == 2, 5)
         made = in_queue("default", 40, kind="work")
-        client.engine.fetcher.hint(["default"])
+        client.engine.lookout.hint(["default"])
         wait_until(lambda: over(made))
 
         assert most[0] <= 2

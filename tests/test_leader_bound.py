@@ -243,7 +243,7 @@ class TestHandOver:
 
         monkeypatch.setattr(first.engine.fetcher.storage, "job_fetch_as_leader", slowly)
         monkeypatch.setattr(first.elector, "let_go", let_go)
-        first.engine.fetcher.hint(["bound"])
+        first.engine.lookout.hint(["bound"])
         # No claim is at work that began before.
         wait_until(lambda: claims)
         job = bound(jobs.record).enqueue(1)

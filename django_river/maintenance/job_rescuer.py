@@ -33,7 +33,7 @@ class JobRescuer(Chore):
 
     By age only where nothing is known of the client: those of other languages have no row here.
 
-    Its look at the clients is the one look a second of an idle leader: for the scheduler and the fetcher, too.
+    Its look at the clients is the one look a second of an idle leader: for the scheduler and the lookout, too.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
 from django_river.work.gatherer import Gatherer
 from django_river.work.homes import Homes
+from django_river.work.lookout import Lookout
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.queue_set import QueueSet
 from django_river.work.workers import Workers
@@ -43,13 +44,18 @@ class Engine:
             storage=open_storage(), client_id=client_id, attempts=self.attempts, registry=registry
         )
         fetching = open_storage()
+        self.lookout = Lookout(
+            storage=fetching,
+            producers=self.queue_set.producers,
+            attempts=self.attempts,
+            poll_interval=config.poll_interval or fetching.default_poll_interval,
+        )
         self.fetcher = Fetcher(
             storage=fetching,
             client_id=client_id,
-            producers=self.queue_set.producers,
+            lookout=self.lookout,
             attempts=self.attempts,
             completer=self.completer,
-            poll_interval=config.poll_interval or fetching.default_poll_interval,
             slots=self.queue_set.slots,
         )
         self.workers = Workers(
@@ -63,11 +69,13 @@ class Engine:
         )
         self.homes = Homes(client_id, is_leader_bound=self.queue_set.is_leader_bound)
         if any(definition.options.batch is not None for definition in registry):
-            self.fetcher.gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
-        self.completer.on_due_in = self.fetcher.due_in
+            gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
+            self.fetcher.gatherer = self.lookout.gatherer = gatherer
+        self.completer.on_due_in = self.lookout.due_in
         self.completer.on_ended = self.workers.figures.note
         self.fetcher.workers = self.queue_set.workers = self.workers
-        self.queue_set.fetcher, self.queue_set.completer = self.fetcher, self.completer
+        self.queue_set.lookout, self.queue_set.fetcher = self.lookout, self.fetcher
+        self.queue_set.completer = self.completer
 
     @property
     def is_idle(self) -> bool:

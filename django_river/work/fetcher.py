@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import logging
 import threading
@@ -11,9 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from django_river.chance import chance
-from django_river.hints import LOOK_AGAIN
-from django_river.polls import Poll
 from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.storage.batches import LeftOut, Wanted
@@ -24,33 +20,25 @@ from django_river.work.batches import Member
 from django_river.work.claims import claim
 from django_river.work.completer import Completer
 from django_river.work.gatherer import Gatherer, OpenBatch
+from django_river.work.lookout import Lookout
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import LONGEST_WAIT, Producer, Rate
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-#: What is left to others to poll we poll ourselves if they are so much later than we would be, as a factor.
-LEFT_TO_OTHERS = 1.25
-#: With others it takes no more than this part of the time: among many queues of other clients, or where a long transaction
-#: keeps dead rows, it is dear, and what it goes with is not to fail by it. One that got no answer counts as the longest.
-RIDING_PART = 0.02
-LONGEST_ALONE = 30.0
 #: How long to wait for the completer when it has too much to write.
 CHOKED_SECONDS = 0.05
 #: A claim whose answer was lost may be committed so much later: the time limit of a statement, and a margin.
 LATE_SECONDS = 15.0
-#: So many moments are kept in mind at which jobs are due; beyond that, polls find them.
-MOST_DUE = 1000
-#: More queues than these are not asked one by one whether they have work.
-MANY_QUEUES = 50
+#: So many queues are enough for a claim, if their jobs will fill the room.
+ENOUGH_QUEUES = 50
 
 
 class Fetcher(Service):
     """Asks every producer for its demand, claims, and hands the claimed jobs to the workers.
 
-    It looks when it is woken by a hint, when a slot becomes free while there is work, and at every poll. While nothing
-    is here to be worked, others poll for it who ask the database something every second anyway (docs: adr/0031).
+    It does so when the lookout has something to look into, and when a slot becomes free while there is work.
     """
 
     def __init__(
@@ -58,36 +46,28 @@ class Fetcher(Service):
         *,
         storage: Storage,
         client_id: str,
-        producers: Mapping[str, Producer],
+        lookout: Lookout,
         attempts: Attempts,
         completer: Completer,
-        poll_interval: float,
         slots: int,
     ) -> None:
         super().__init__("fetcher")
         self.storage = storage
         self.client_id = client_id
-        #: Replaced in our thread only, between two claims.
-        self.producers = producers
+        self.lookout = lookout
+        lookout.wake = self.wake
+        #: The lookout's, replaced in our thread only, between two claims.
+        self.producers = lookout.producers
         self.attempts = attempts
         self.completer = completer
-        self.poll_interval = poll_interval
         self.slots = slots
         #: Set by the client, which builds the workers after us; a gatherer only if there are batch kinds.
         self.workers: Workers
         self.gatherer: Gatherer | None = None
-        #: Told of queues that we know nothing of. Set by the client.
-        self.on_unknown: Callable[[Collection[str]], None] = lambda queues: None
 
-        # Written by the keeper: the producers from the next step on.
-        self._adopted: Mapping[str, Producer] | None = None
         # Whether some queues have slots of their own, or more weight than others.
         self._is_shared_out = False
         self._see_whether_shared()
-        # Written by whoever has polled.
-        self._poll_at = 0.0
-        # When others were last asked to poll for us, and from when on they are again.
-        self._asked_at = self._ride_at = 0.0
         # Which of several queues that want jobs is asked first, and who has claimed jobs.
         self._first = 0
         self._loaded: list[Producer] = []
@@ -100,48 +80,14 @@ class Fetcher(Service):
         self._late_until: float | None = None
         #: The same of the leader's queues alone. Written here; read by who wants to resign.
         self.is_claiming_as_leader = False
-        # Guarded by the lock: when to look again for what hints left out, and for how many more slots we wait.
+        # For how many more slots we wait. Guarded by the lock.
         self._lock = threading.Lock()
-        self._look_again: dict[str, float] = {}
-        self._look_late: dict[str, float] = {}
-        # When jobs are due that we have put off ourselves, the next one first.
-        self._due: list[tuple[float, str]] = []
         self._awaited = 0
-
-    def hint(self, queues: Collection[str]) -> None:
-        """These queues may have work (all, if none is named): look now, and again when left-out hints are due."""
-        producers = self._adopted or self.producers
-        names = [name for name in queues or producers if name in producers]
-        if len(names) < len(queues):
-            self.on_unknown(queues)
-        if not names:
-            return
-        look_at = time.monotonic() + LOOK_AGAIN
-        with self._lock:
-            for name in names:
-                producers[name].may_have_work = producers[name].bookmark.has_news = True
-                self._look_again[name] = look_at
-                if self.gatherer is not None and (patience := self.gatherer.patience(name)):
-                    # What its home leaves to others.
-                    self._look_late.setdefault(name, look_at + patience)
-        self.wake()
-
-    @property
-    def poll(self) -> Poll:
-        """Our poll, for others to take along."""
-        return Poll(is_wanted=self._is_to_ride, answer=self._hear_poll)
 
     def adopt(self, producers: Mapping[str, Producer], *, slots: int) -> None:
         """Work these queues, in so many slots, from the next step on; called by one thread at a time."""
         self.slots = slots
-        self._adopted = producers
-        self.wake()
-
-    def due_in(self, queue: str, seconds: float) -> None:
-        """A job of this queue is due then: look at that moment, and not at the next poll after it."""
-        with self._lock:
-            if queue in self.producers and len(self._due) < MOST_DUE:
-                heapq.heappush(self._due, (time.monotonic() + seconds, queue))
+        self.lookout.producers = producers
         self.wake()
 
     def freed(self, producer: Producer) -> None:
@@ -161,13 +107,13 @@ class Fetcher(Service):
         return self._is_uncertain
 
     def step(self) -> float:
-        adopted = self._adopted
-        if adopted is not None and adopted is not self.producers:
+        adopted = self.lookout.producers
+        if adopted is not self.producers:
             self.producers = adopted
             self._see_whether_shared()
         if self.completer.is_choked:
             return CHOKED_SECONDS
-        self._mark_what_is_due()
+        self.lookout.look()
         self._hand_back_what_waits()
         if self._is_uncertain or (self._late_until is not None and time.monotonic() >= self._late_until):
             self._hand_back_unknown()
@@ -191,53 +137,6 @@ class Fetcher(Service):
         if not self._is_shared_out:
             for producer in self.producers.values():
                 producer.allowance = None
-
-    def _mark_what_is_due(self) -> None:
-        now = time.monotonic()
-        if now >= self._poll_at:
-            for name in self._poll():
-                self.producers[name].may_have_work = True
-            self._poll_at = now + self.poll_interval * chance.uniform(0.9, 1.1)
-        with self._lock:
-            for looks in (self._look_again, self._look_late):
-                for name in [name for name, look_at in looks.items() if look_at <= now]:
-                    del looks[name]
-                    self._mark(name)
-            while self._due and self._due[0][0] <= now:
-                self._mark(heapq.heappop(self._due)[1])
-
-    def _is_to_ride(self) -> bool:
-        now = time.monotonic()
-        # Whoever has work looks by itself: others are not to wait for that.
-        if len(self.attempts) or now < self._ride_at:
-            return False
-        self._asked_at, self._ride_at = now, now + LONGEST_ALONE
-        return True
-
-    def _hear_poll(self, queues: Collection[str]) -> None:
-        now = time.monotonic()
-        self._ride_at = now + min(LONGEST_ALONE, (now - self._asked_at) / RIDING_PART)
-        self._poll_at = now + self.poll_interval * LEFT_TO_OTHERS
-        producers = self._adopted or self.producers
-        found = [producers[name] for name in queues if name in producers]
-        for producer in found:
-            producer.may_have_work = True
-        if found:
-            self.wake()
-
-    def _mark(self, name: str) -> None:
-        # It may have been removed meanwhile.
-        producer = self.producers.get(name)
-        if producer is not None:
-            producer.may_have_work = producer.bookmark.has_news = True
-
-    def _poll(self) -> Collection[str]:
-        """Queues that may have work, though nobody has said so: few are asked one and all, of many one statement finds
-        those with jobs. Under load that takes it tens of milliseconds, and there are few."""
-        quiet = [name for name, producer in self.producers.items() if not producer.may_have_work]
-        if len(quiet) <= MANY_QUEUES:
-            return quiet
-        return [name for name in self.storage.job_queues() if name in self.producers]
 
     def _demands(self) -> tuple[list[Demand], int]:
         """What producers can take, and how many jobs together; another comes first each time."""
@@ -295,7 +194,7 @@ class Fetcher(Service):
                 following = place + 1
             wanted.append(Demand(queue=producer.name, limit=size))
             total += size
-            if len(wanted) >= MANY_QUEUES and total >= 2 * room:
+            if len(wanted) >= ENOUGH_QUEUES and total >= 2 * room:
                 following = place + 1
                 break
         return wanted, following % len(producers) if producers else 0
@@ -376,7 +275,7 @@ class Fetcher(Service):
             term_of=self._term_of,
         )
         for queue, seconds in found.again_in.items():
-            self.due_in(queue, seconds)
+            self.lookout.due_in(queue, seconds)
         return found.jobs
 
     def _claim_unbound(self, demands: list[Demand], limit: int) -> list[ClaimedJob]:
@@ -493,9 +392,7 @@ class Fetcher(Service):
             )
 
     def _pause(self) -> float:
-        with self._lock:
-            looks = (*self._look_again.values(), *self._look_late.values())
-            until = min([self._poll_at, *looks, *(at for at, _ in self._due[:1])])
+        until = self.lookout.next_at
         if self.gatherer is not None:
             until = min(until, self.gatherer.next_at)
         return max(0.001, until - time.monotonic())

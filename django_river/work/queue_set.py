@@ -18,6 +18,7 @@ from django_river.storage.queues import Removal
 from django_river.work.autoscaler import Autoscaler
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
+from django_river.work.lookout import Lookout
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.producer import Producer
 from django_river.work.queue_plan import QueuePlan
@@ -37,6 +38,7 @@ class QueueSet:
             name: Producer(name, config=options) for name, options in self.plan.wanted().items()
         }
         #: Set by the client, which builds them after us.
+        self.lookout: Lookout
         self.fetcher: Fetcher
         self.workers: Workers
         self.completer: Completer
@@ -88,7 +90,7 @@ class QueueSet:
         if is_paused:
             self._hand_back(producer)
         else:
-            self.fetcher.hint([name])
+            self.lookout.hint([name])
 
     @property
     def is_scaled(self) -> bool:
@@ -112,7 +114,7 @@ class QueueSet:
             if workers != producer.max_workers:
                 logger.info("queue %s has %d workers from now on", name, workers)
                 producer.resize(workers)
-                self.fetcher.hint([name])
+                self.lookout.hint([name])
 
     def say(self, storage: Storage, client_id: str) -> None:
         """Write down what we work and by which rows, if that has changed."""

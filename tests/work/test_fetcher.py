@@ -16,10 +16,12 @@ from django_river.queue_options import QueueConfig
 from django_river.service import Backoff
 from django_river.storage.base import Demand
 from django_river.work import fetcher as module
+from django_river.work import lookout as lookout_module
 from django_river.work import producer as producer_module
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
+from django_river.work.lookout import Lookout
 from django_river.work.producer import Producer
 from django_river.work.workers import Workers
 from tests.factories import JobFactory
@@ -68,9 +70,9 @@ def build(open_store, worked):
         registry = registry_of(work=worked.job, work_async=worked.job_async)
         attempts = Attempts()
         completer = Completer(storage=open_store(), client_id="me", attempts=attempts, registry=registry)
-        fetcher = Fetcher(
-            storage=Unreliable(open_store()),
-            client_id="me",
+        storage = Unreliable(open_store())
+        lookout = Lookout(
+            storage=storage,
             producers={
                 name: Producer(
                     name,
@@ -79,8 +81,14 @@ def build(open_store, worked):
                 for name, config in dict(queues).items()
             },
             attempts=attempts,
-            completer=completer,
             poll_interval=poll_interval,
+        )
+        fetcher = Fetcher(
+            storage=storage,
+            client_id="me",
+            lookout=lookout,
+            attempts=attempts,
+            completer=completer,
             slots=slots,
         )
         fetcher._backoff = Backoff(first=0.01, longest=0.01)
@@ -125,7 +133,9 @@ def claims(fetcher):
 def settle_down(fetcher):
     """Wait until the fetcher has looked, and found nothing more."""
     wait_until(
-        lambda: not any(p.may_have_work for p in fetcher.producers.values()) and not fetcher._look_again
+        lambda: (
+            not any(p.may_have_work for p in fetcher.producers.values()) and not fetcher.lookout._look_again
+        )
     )
 
 
@@ -142,42 +152,20 @@ class TestLooking:
         fetcher.start()
         settle_down(fetcher)
         jobs(1)
-        fetcher.hint(["default"])
+        fetcher.lookout.hint(["default"])
 
         wait_until(lambda: worked.ran)
 
     def test_follows_a_hint_once_more(self, build, worked, monkeypatch):
-        monkeypatch.setattr(module, "LOOK_AGAIN", 0.2)
+        monkeypatch.setattr(lookout_module, "LOOK_AGAIN", 0.2)
         fetcher = build()
         fetcher.start()
         settle_down(fetcher)
-        fetcher.hint(["default"])
+        fetcher.lookout.hint(["default"])
         wait_until(lambda: not fetcher.producers["default"].may_have_work)
         jobs(1)
 
         wait_until(lambda: worked.ran)
-
-    def test_a_stream_of_hints_puts_off_no_other_second_look(self, build, worked, monkeypatch):
-        monkeypatch.setattr(module, "LOOK_AGAIN", 0.5)
-        fetcher = build(queues=(("a", 1), ("b", 1)))
-        fetcher.start()
-        settle_down(fetcher)
-        fetcher.hint(["b"])
-        wait_until(lambda: not fetcher.producers["b"].may_have_work)
-        jobs(1, queue="b")
-
-        wait_until(lambda: fetcher.hint(["a"]) or worked.ran)
-
-    def test_a_hint_for_no_queue_of_ours_does_nothing(self, build, monkeypatch):
-        woken = []
-        fetcher = build()
-        monkeypatch.setattr(fetcher, "wake", lambda: woken.append(1))
-        fetcher.hint(["elsewhere"])
-        assert not woken
-
-        fetcher.hint(["elsewhere", "default"])
-        fetcher.hint(())
-        assert len(woken) == 2
 
     def test_a_poll_finds_what_nobody_hinted_at(self, build, worked):
         fetcher = build(poll_interval=0.05)
@@ -186,69 +174,6 @@ class TestLooking:
         jobs(1)
 
         wait_until(lambda: worked.ran)
-
-    def test_others_may_poll_for_it(self, build, worked):
-        fetcher = build()
-        fetcher.start()
-        settle_down(fetcher)
-        jobs(1)
-        fetcher.poll.answer(["default", "elsewhere"])
-
-        wait_until(lambda: worked.ran)
-
-    def test_does_not_poll_while_others_do(self, build):
-        fetcher = build()
-        while (pause := fetcher.step()) == 0.0:
-            pass
-        assert pause < 1.1 * fetcher.poll_interval
-        asked = len(fetcher.storage.calls)
-        fetcher.poll.answer([])
-
-        assert 1.1 * fetcher.poll_interval < fetcher.step() <= module.LEFT_TO_OTHERS * fetcher.poll_interval
-        assert len(fetcher.storage.calls) == asked
-
-    def test_polls_again_when_others_do_not(self, build, worked):
-        fetcher = build(poll_interval=0.05)
-        fetcher.start()
-        settle_down(fetcher)
-        fetcher.poll.answer([])
-        jobs(1)
-
-        wait_until(lambda: worked.ran)
-
-    def test_leaves_polls_to_others_only_while_there_is_nothing_to_work(self, build, worked):
-        fetcher = build()
-        assert fetcher.poll.is_wanted()
-        fetcher.poll.answer([])
-        worked.open.clear()
-        jobs(1, held=True)
-        fetcher.start()
-        wait_until(lambda: worked.inside)
-        assert not fetcher.poll.is_wanted()
-
-        worked.open.set()
-        wait_until(fetcher.poll.is_wanted)
-
-    @pytest.mark.parametrize(("part", "is_dear"), [(1.0, False), (1e-12, True)])
-    def test_leaves_no_poll_to_others_that_would_take_much_of_their_time(
-        self, build, monkeypatch, part, is_dear
-    ):
-        """Others may have thousands of queues, and a long transaction keeps the dead rows of all."""
-        monkeypatch.setattr(module, "RIDING_PART", part)
-        fetcher = build()
-        assert fetcher.poll.is_wanted()
-        fetcher.poll.answer([])
-
-        if is_dear:
-            assert not fetcher.poll.is_wanted()
-        else:
-            wait_until(fetcher.poll.is_wanted)
-
-    def test_leaves_no_poll_to_others_after_one_that_has_failed(self, build):
-        fetcher = build()
-
-        assert fetcher.poll.is_wanted()
-        assert not fetcher.poll.is_wanted()
 
     def test_a_full_answer_is_followed_by_another_claim(self, build, worked):
         jobs(35)
@@ -321,7 +246,7 @@ class TestSlots:
         wait_until(lambda: worked.inside == 1)
         settle_down_but(fetcher, "b")
         jobs(1, queue="b")
-        fetcher.hint(["b"])
+        fetcher.lookout.hint(["b"])
         worked.open.set()
 
         wait_until(lambda: len(worked.ran) == 2)
@@ -336,7 +261,7 @@ class TestSlots:
         producer = fetcher.producers["default"]
         producer._waiting.extend([None] * 5)
         producer._waiting_since = float("inf")
-        fetcher.hint(["b"])
+        fetcher.lookout.hint(["b"])
         wait_until(lambda: fetcher._awaited)
 
         pauses = [fetcher.step() for _ in range(3)]
@@ -352,36 +277,11 @@ class TestSlots:
         assert all({demand.queue for demand in demands} == {"a", "b", "c"} for demands in looks)
 
     def test_many_queues_are_asked_in_parts_and_all_get_their_turn(self, build):
-        names = [f"q{number}" for number in range(3 * module.MANY_QUEUES)]
+        names = [f"q{number}" for number in range(3 * module.ENOUGH_QUEUES)]
         fetcher = build(queues=[(name, 1) for name in names], slots=1)
         looks = [[demand.queue for demand in fetcher._demands()[0]] for _ in range(3)]
 
         assert list(itertools.chain(*looks)) == names
-
-    def test_many_queues_are_polled_by_one_statement(self, build, worked):
-        names = [f"q{number}" for number in range(2 * module.MANY_QUEUES)]
-        fetcher = build(queues=[(name, 1) for name in names])
-        for producer in fetcher.producers.values():
-            producer.may_have_work = False
-        jobs(2, queue=names[7])
-        jobs(1, queue="foreign")
-        fetcher.start()
-        wait_until(lambda: states().count("completed") == 2)
-
-        assert {demand.queue for _, demands, _ in fetcher.storage.calls for demand in demands} == {names[7]}
-
-    def test_queues_that_are_known_to_have_work_are_not_looked_for(self, build, monkeypatch):
-        names = [f"q{number}" for number in range(2 * module.MANY_QUEUES)]
-        fetcher = build(queues=[(name, 1) for name in names])
-        looked = []
-        monkeypatch.setattr(fetcher.storage.storage, "job_queues", lambda: looked.append(1) or [names[-1]])
-        for name in names[: module.MANY_QUEUES + 1]:
-            fetcher.producers[name].may_have_work = False
-
-        assert fetcher._poll() == [names[-1]]
-        fetcher.producers[names[0]].may_have_work = True
-        assert fetcher._poll() == names[1 : module.MANY_QUEUES + 1]
-        assert looked == [1]
 
     def test_turns_are_taken_by_claims_not_by_looks(self, build):
         fetcher = build(queues=(("a", 1), ("b", 1)), slots=1)
@@ -436,7 +336,7 @@ class TestHandingBack:
         wait_until(lambda: worked.inside == 2)
         fetcher.slots = 4
         jobs(4, queue="b")
-        fetcher.hint(["b"])
+        fetcher.lookout.hint(["b"])
         wait_until(lambda: len(fetcher.attempts) == 4)
         fetcher.slots = 2
         wait_until(lambda: states().count("available") == 4)
@@ -458,7 +358,7 @@ class TestHandingBack:
         fetcher.start()
         wait_until(lambda: worked.inside)
         waiting = jobs(3, kind="work_async")
-        fetcher.hint(())
+        fetcher.lookout.hint(())
 
         wait_until(
             lambda: Job.objects.filter(pk__in=waiting, attempted_by__isnull=False, state="available").exists()
@@ -513,7 +413,7 @@ class TestLostAnswer:
         wait_until(lambda: worked.inside == 1)
         fetcher.storage.after = times(1, OperationalError("the connection was cut"))
         jobs(3)
-        fetcher.hint(())
+        fetcher.lookout.hint(())
         wait_until(lambda: len(worked.ran) == 3)
 
         assert Job.objects.get(pk=running).state == "running"
@@ -561,34 +461,6 @@ class TestLostAnswer:
 
         assert closed
         assert "fetcher could not clean up" in caplog.text
-
-
-class TestDue:
-    def test_jobs_are_found_when_they_are_due(self, build, worked):
-        fetcher = build()
-        fetcher.start()
-        wait_until(lambda: not fetcher.producers["default"].may_have_work)
-        job = JobFactory(available=True, kind="work", args={"number": 0})
-        for seconds in (3600.0, 0.05, 0.1):
-            fetcher.due_in("default", seconds)
-        wait_until(lambda: worked.ran == [0])
-
-        assert job.pk
-        wait_until(lambda: len(fetcher._due) == 1)
-
-    def test_others_queues_are_none_of_ours(self, build):
-        fetcher = build()
-        fetcher.due_in("elsewhere", 0.0)
-
-        assert not fetcher._due
-
-    def test_no_more_are_kept_in_mind_than_is_good(self, build, monkeypatch):
-        monkeypatch.setattr(module, "MOST_DUE", 3)
-        fetcher = build()
-        for _ in range(5):
-            fetcher.due_in("default", 60.0)
-
-        assert len(fetcher._due) == 3
 
 
 class TestBackpressure:
@@ -656,7 +528,7 @@ class TestBookmark:
         fetcher.step()
         producer.bookmark._start_at, producer.bookmark._is_cheap = float("inf"), True
         urgent = JobFactory(available=True, kind="work", priority=1, args={"number": 7}).pk
-        fetcher.hint(["default"])
+        fetcher.lookout.hint(["default"])
         wait_until(lambda: producer.load == 0)
         fetcher.step()
 
@@ -675,7 +547,7 @@ class TestSharedSlots:
         fetcher.start()
         wait_until(lambda: worked.inside == 9)
         pk = jobs(1, queue="one")[0]
-        fetcher.hint(["one"])
+        fetcher.lookout.hint(["one"])
         wait_until(lambda: Job.objects.get(pk=pk).state == "completed")
 
         assert (worked.inside, worked.most) == (9, 10)
@@ -716,7 +588,7 @@ class TestSharedSlots:
         fetcher.start()
         wait_until(lambda: worked.ran)
         made += jobs(100, queue="b")
-        fetcher.hint(["b"])
+        fetcher.lookout.hint(["b"])
 
         wait_until(lambda: states() == ["completed"] * len(made), 30)
         assert worked.most <= 10
