@@ -263,7 +263,7 @@ class Client:
             with self.keeper.storage.session.atomic():
                 self.registration.enter()
                 self.queue_duties.begin()
-            if self.engine.fetcher.gatherer is not None:
+            if self.engine.gatherer is not None:
                 self._look_for_others()
         except BaseException:
             self.keeper.storage.close()
@@ -336,7 +336,7 @@ class Client:
         self.queue_duties.take_on()
         self.long_jobs.take_on()
         self.keeper.add("stand in", self.stand_in.attempt)
-        if self.engine.fetcher.gatherer is not None:
+        if self.engine.gatherer is not None:
             self.keeper.add("look for others", self._look_for_others)
 
     def _heartbeat(self) -> float:

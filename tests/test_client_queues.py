@@ -152,7 +152,7 @@ class TestEveryClient:
     def test_has_threads_for_what_is_added(self, run):
         client = run()
         queues.add("tenant-1", max_workers=200)
-        wait_until(lambda: client.engine.fetcher.slots == 200, 5)
+        wait_until(lambda: client.engine.room.slots == 200, 5)
 
         assert client.engine.workers.threads.size == 200
 

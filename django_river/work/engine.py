@@ -20,6 +20,7 @@ from django_river.work.homes import Homes
 from django_river.work.lookout import Lookout
 from django_river.work.outcomes import INTERRUPTED
 from django_river.work.queue_set import QueueSet
+from django_river.work.room import Room
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -43,21 +44,7 @@ class Engine:
         self.completer = Completer(
             storage=open_storage(), client_id=client_id, attempts=self.attempts, registry=registry
         )
-        fetching = open_storage()
-        self.lookout = Lookout(
-            storage=fetching,
-            producers=self.queue_set.producers,
-            attempts=self.attempts,
-            poll_interval=config.poll_interval or fetching.default_poll_interval,
-        )
-        self.fetcher = Fetcher(
-            storage=fetching,
-            client_id=client_id,
-            lookout=self.lookout,
-            attempts=self.attempts,
-            completer=self.completer,
-            slots=self.queue_set.slots,
-        )
+        self.room = Room(producers=self.queue_set.producers, slots=self.queue_set.slots)
         self.workers = Workers(
             client_id=client_id,
             config=config,
@@ -65,17 +52,35 @@ class Engine:
             attempts=self.attempts,
             completer=self.completer,
             slots=self.queue_set.slots,
-            on_room=self.fetcher.freed,
+            on_room=self.room.freed,
         )
         self.homes = Homes(client_id, is_leader_bound=self.queue_set.is_leader_bound)
+        #: Only if there are batch kinds.
+        self.gatherer: Gatherer | None = None
         if any(definition.options.batch is not None for definition in registry):
-            gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
-            self.fetcher.gatherer = self.lookout.gatherer = gatherer
+            self.gatherer = Gatherer(registry=registry, homes=self.homes, settle=self.workers.settle)
+        fetching = open_storage()
+        self.lookout = Lookout(
+            storage=fetching,
+            producers=self.queue_set.producers,
+            attempts=self.attempts,
+            gatherer=self.gatherer,
+            poll_interval=config.poll_interval or fetching.default_poll_interval,
+        )
+        self.fetcher = Fetcher(
+            storage=fetching,
+            client_id=client_id,
+            lookout=self.lookout,
+            room=self.room,
+            attempts=self.attempts,
+            completer=self.completer,
+            workers=self.workers,
+            gatherer=self.gatherer,
+        )
         self.completer.on_due_in = self.lookout.due_in
         self.completer.on_ended = self.workers.figures.note
-        self.fetcher.workers = self.queue_set.workers = self.workers
         self.queue_set.lookout, self.queue_set.fetcher = self.lookout, self.fetcher
-        self.queue_set.completer = self.completer
+        self.queue_set.workers, self.queue_set.completer = self.workers, self.completer
 
     @property
     def is_idle(self) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +12,6 @@ from django_river.service import Service
 from django_river.storage.base import ClaimedJob, Demand, Storage
 from django_river.storage.batches import LeftOut, Wanted
 from django_river.terms import Term
-from django_river.work import shares
 from django_river.work.attempts import Attempt, Attempts
 from django_river.work.batches import Member
 from django_river.work.claims import claim
@@ -22,7 +19,8 @@ from django_river.work.completer import Completer
 from django_river.work.gatherer import Gatherer, OpenBatch
 from django_river.work.lookout import Lookout
 from django_river.work.outcomes import INTERRUPTED
-from django_river.work.producer import LONGEST_WAIT, Producer, Rate
+from django_river.work.producer import LONGEST_WAIT, Producer
+from django_river.work.room import Room
 from django_river.work.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -31,8 +29,6 @@ logger = logging.getLogger(__name__)
 CHOKED_SECONDS = 0.05
 #: A claim whose answer was lost may be committed so much later: the time limit of a statement, and a margin.
 LATE_SECONDS = 15.0
-#: So many queues are enough for a claim, if their jobs will fill the room.
-ENOUGH_QUEUES = 50
 
 
 class Fetcher(Service):
@@ -47,59 +43,38 @@ class Fetcher(Service):
         storage: Storage,
         client_id: str,
         lookout: Lookout,
+        room: Room,
         attempts: Attempts,
         completer: Completer,
-        slots: int,
+        workers: Workers,
+        gatherer: Gatherer | None = None,
     ) -> None:
         super().__init__("fetcher")
         self.storage = storage
         self.client_id = client_id
         self.lookout = lookout
-        lookout.wake = self.wake
-        #: The lookout's, replaced in our thread only, between two claims.
-        self.producers = lookout.producers
+        self.room = room
         self.attempts = attempts
         self.completer = completer
-        self.slots = slots
-        #: Set by the client, which builds the workers after us; a gatherer only if there are batch kinds.
-        self.workers: Workers
-        self.gatherer: Gatherer | None = None
+        self.workers = workers
+        #: Only if there are batch kinds.
+        self.gatherer = gatherer
+        #: The lookout's, replaced in our thread only, between two claims.
+        self.producers = lookout.producers
 
-        # Whether some queues have slots of their own, or more weight than others.
-        self._is_shared_out = False
-        self._see_whether_shared()
-        # Which of several queues that want jobs is asked first, and who has claimed jobs.
-        self._first = 0
-        self._loaded: list[Producer] = []
-        # How fast jobs end, in all queues. Counted by the threads in which they end; a counter is atomic.
-        self._rate = Rate()
-        self._finished = itertools.count()
-        self._counted = -1
+        lookout.wake = room.wake = self.wake
+        room.start, room.gatherer = self._start, gatherer
         # Whether the answer to our last claim may have been lost on the way, and until when the server may be at it.
         self._is_uncertain = False
         self._late_until: float | None = None
         #: The same of the leader's queues alone. Written here; read by who wants to resign.
         self.is_claiming_as_leader = False
-        # For how many more slots we wait. Guarded by the lock.
-        self._lock = threading.Lock()
-        self._awaited = 0
 
     def adopt(self, producers: Mapping[str, Producer], *, slots: int) -> None:
         """Work these queues, in so many slots, from the next step on; called by one thread at a time."""
-        self.slots = slots
+        self.room.slots = slots
         self.lookout.producers = producers
         self.wake()
-
-    def freed(self, producer: Producer) -> None:
-        """A slot has become free: look if its queue wants more, or if another waits for room in the client."""
-        next(self._finished)
-        has_room = False
-        if self._awaited > 0:
-            with self._lock:
-                self._awaited -= 1
-                has_room = self._awaited == 0
-        if has_room or producer.wants_more or (self.gatherer is not None and self.gatherer.is_held_up):
-            self.wake()
 
     @property
     def is_claiming(self) -> bool:
@@ -110,7 +85,7 @@ class Fetcher(Service):
         adopted = self.lookout.producers
         if adopted is not self.producers:
             self.producers = adopted
-            self._see_whether_shared()
+            self.room.adopt(adopted)
         if self.completer.is_choked:
             return CHOKED_SECONDS
         self.lookout.look()
@@ -119,7 +94,7 @@ class Fetcher(Service):
             self._hand_back_unknown()
         if self.gatherer is not None:
             self._work_batches(self.gatherer)
-        demands, room = self._demands()
+        demands, room = self.room.demands()
         if demands:
             self._fetch(demands, room)
             return 0.0
@@ -131,84 +106,6 @@ class Fetcher(Service):
                 self._hand_back_unknown()
         finally:
             self.storage.close()
-
-    def _see_whether_shared(self) -> None:
-        self._is_shared_out = shares.are_needed(self.producers.values(), self.slots)
-        if not self._is_shared_out:
-            for producer in self.producers.values():
-                producer.allowance = None
-
-    def _demands(self) -> tuple[list[Demand], int]:
-        """What producers can take, and how many jobs together; another comes first each time."""
-        if self._is_shared_out:
-            return self._shared_demands()
-        room, missing = self._room()
-        wanted, following = self._wanted(room)
-        if not wanted:
-            self._awaited = 0
-            return [], 0
-        if missing > 0:
-            with self._lock:
-                self._awaited = missing
-            # Once more: a slot that became free before we said that we wait for it has told nobody.
-            room, missing = self._room()
-            if missing > 0:
-                return [], 0
-        self._awaited = 0
-        self._first = following
-        return wanted, room
-
-    def _shared_demands(self) -> tuple[list[Demand], int]:
-        """The same where slots have to be shared out: each queue is told how many it may have, and asked for those."""
-        with self._lock:
-            # Before we look: a slot that becomes free meanwhile must not be missed.
-            self._awaited = 1
-        found = shares.of(self.producers.values())
-        shares.share_out([share for _, share in found], self.slots)
-        demands: list[Demand] = []
-        reserved: list[Demand] = []
-        for producer, share in found:
-            producer.allowance = share.allowance
-            if share.granted and producer.load > producer.running:
-                self._start(producer.admit([]))
-            size = shares.size_of_claim(producer, share)
-            if size > 0:
-                kept = share.granted and share.running < share.reserved
-                (reserved if kept else demands).append(Demand(queue=producer.name, limit=size))
-        # Those for whom slots are kept do not wait for a claim of hundreds.
-        demands = reserved or demands
-        if all(share.running + share.granted >= share.fair for _, share in found):
-            self._awaited = 0
-        return demands, sum(demand.limit for demand in demands)
-
-    def _wanted(self, room: int) -> tuple[list[Demand], int]:
-        """Demands in turn, of so many queues that their jobs will fill the room; and whose turn it is after this."""
-        producers = list(self.producers.values())
-        wanted: list[Demand] = []
-        following, total = self._first, 0
-        for place in [*range(self._first, len(producers)), *range(min(self._first, len(producers)))]:
-            producer = producers[place]
-            if not producer.may_have_work or (size := producer.demand()) <= 0:
-                continue
-            if not wanted:
-                following = place + 1
-            wanted.append(Demand(queue=producer.name, limit=size))
-            total += size
-            if len(wanted) >= ENOUGH_QUEUES and total >= 2 * room:
-                following = place + 1
-                break
-        return wanted, following % len(producers) if producers else 0
-
-    def _room(self) -> tuple[int, int]:
-        """How many jobs may be claimed now, and how many too few that is: a little later is better than very few."""
-        # Each look counts itself, too.
-        counted, self._counted = self._counted, next(self._finished)
-        self._rate.add(self._counted - counted - 1)
-        self._rate.measure()
-        self._loaded = [producer for producer in self._loaded if producer.load]
-        prefetch = self._rate.prefetch
-        room = self.slots + prefetch - sum(producer.load for producer in self._loaded)
-        return room, max(1, prefetch // 2) - room
 
     def _fetch(self, demands: list[Demand], room: int) -> None:
         limit = min(sum(demand.limit for demand in demands), room)
@@ -229,7 +126,7 @@ class Fetcher(Service):
         for demand in demands:
             if self._may_have_more(demand, by_queue.get(demand.queue, []), is_cut=is_cut):
                 self.producers[demand.queue].may_have_work = True
-        self._loaded = list({*self._loaded, *(self.producers[queue] for queue in by_queue)})
+        self.room.taken_by(self.producers[queue] for queue in by_queue)
         for queue, claimed in by_queue.items():
             self._admit(self.producers[queue], claimed)
 
@@ -294,16 +191,13 @@ class Fetcher(Service):
 
     def _work_batches(self, gatherer: Gatherer) -> None:
         """Fill batches for which there is a slot, as long as that brings anything, and start those that are ready."""
-        while batches := gatherer.to_fill(self._batch_room()):
+        while batches := gatherer.to_fill(self.room.free):
             self._fill(gatherer, batches)
         for queue in gatherer.let_in():
             self.producers[queue].may_have_work = True
-        for call in gatherer.start(self._batch_room()):
-            self._loaded = list({*self._loaded, call.producer})
+        for call in gatherer.start(self.room.free):
+            self.room.taken_by([call.producer])
             self._start(call.producer.admit([call]))
-
-    def _batch_room(self) -> int:
-        return self.slots - sum(producer.load for producer in self._loaded)
 
     def _fill(self, gatherer: Gatherer, batches: list[OpenBatch]) -> None:
         wanted: Counter[Wanted] = Counter()
@@ -370,7 +264,7 @@ class Fetcher(Service):
 
     def _hand_back_what_waits(self) -> None:
         """Jobs claimed to start within milliseconds, which slower jobs keep waiting: others may take them."""
-        for producer in self._loaded:
+        for producer in self.room.loaded:
             for attempt in producer.take_waiting(longer_than=LONGEST_WAIT):
                 self.workers.settle(attempt, INTERRUPTED)
         for attempt in self.workers.take_waiting(longer_than=LONGEST_WAIT):

@@ -40,6 +40,7 @@ class Lookout:
         storage: Storage,
         producers: Mapping[str, Producer],
         attempts: Attempts,
+        gatherer: Gatherer | None = None,
         poll_interval: float,
     ) -> None:
         #: The fetcher's, used in its thread.
@@ -47,9 +48,9 @@ class Lookout:
         #: By name, the newest that there are; replaced as a whole, at any moment.
         self.producers = producers
         self.attempts = attempts
+        #: Only if there are batch kinds.
+        self.gatherer = gatherer
         self.poll_interval = poll_interval
-        #: Only if there are batch kinds. Set by the engine.
-        self.gatherer: Gatherer | None = None
         #: Set by the fetcher: ends its wait.
         self.wake: Callable[[], None]
         #: Told of queues that we know nothing of. Set by the client.

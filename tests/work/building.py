@@ -44,7 +44,7 @@ def registry_of(**functions: Any) -> Registry:
 
 def believe_in_speed(fetcher: Fetcher) -> None:
     """Make it claim ahead of time, as if its jobs were over within a millisecond, whatever they take."""
-    for rate in (fetcher._rate, *(producer._rate for producer in fetcher.producers.values())):
+    for rate in (fetcher.room._rate, *(producer._rate for producer in fetcher.producers.values())):
         rate.per_second, rate._measured_at = 1000.0, float("inf")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 
 import pytest
@@ -14,7 +13,6 @@ from django_river.jobs.definition import Definition, JobOptions
 from django_river.models import Job
 from django_river.queue_options import QueueConfig
 from django_river.service import Backoff
-from django_river.storage.base import Demand
 from django_river.work import fetcher as module
 from django_river.work import lookout as lookout_module
 from django_river.work import producer as producer_module
@@ -23,10 +21,11 @@ from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
 from django_river.work.lookout import Lookout
 from django_river.work.producer import Producer
+from django_river.work.room import Room
 from django_river.work.workers import Workers
 from tests.factories import JobFactory
 from tests.waiting import wait_until
-from tests.work.building import Unreliable, attempt_at, believe_in_speed, registry_of, times
+from tests.work.building import Unreliable, believe_in_speed, registry_of, times
 
 
 class Worked:
@@ -71,36 +70,34 @@ def build(open_store, worked):
         attempts = Attempts()
         completer = Completer(storage=open_store(), client_id="me", attempts=attempts, registry=registry)
         storage = Unreliable(open_store())
-        lookout = Lookout(
-            storage=storage,
-            producers={
-                name: Producer(
-                    name,
-                    config=config if isinstance(config, QueueConfig) else QueueConfig(max_workers=config),
-                )
-                for name, config in dict(queues).items()
-            },
-            attempts=attempts,
-            poll_interval=poll_interval,
-        )
-        fetcher = Fetcher(
-            storage=storage,
-            client_id="me",
-            lookout=lookout,
-            attempts=attempts,
-            completer=completer,
-            slots=slots,
-        )
-        fetcher._backoff = Backoff(first=0.01, longest=0.01)
-        fetcher.workers = Workers(
+        producers = {
+            name: Producer(
+                name, config=config if isinstance(config, QueueConfig) else QueueConfig(max_workers=config)
+            )
+            for name, config in dict(queues).items()
+        }
+        room = Room(producers=producers, slots=slots)
+        workers = Workers(
             client_id="me",
             config=Config(),
             registry=registry,
             attempts=attempts,
             completer=completer,
             slots=slots,
-            on_room=fetcher.freed,
+            on_room=room.freed,
         )
+        fetcher = Fetcher(
+            storage=storage,
+            client_id="me",
+            lookout=Lookout(
+                storage=storage, producers=producers, attempts=attempts, poll_interval=poll_interval
+            ),
+            room=room,
+            attempts=attempts,
+            completer=completer,
+            workers=workers,
+        )
+        fetcher._backoff = Backoff(first=0.01, longest=0.01)
         completer.start()
         built.append(fetcher)
         return fetcher
@@ -262,44 +259,11 @@ class TestSlots:
         producer._waiting.extend([None] * 5)
         producer._waiting_since = float("inf")
         fetcher.lookout.hint(["b"])
-        wait_until(lambda: fetcher._awaited)
+        wait_until(lambda: fetcher.room._awaited)
 
         pauses = [fetcher.step() for _ in range(3)]
         producer._waiting.clear()
         assert min(pauses) > 0
-
-    def test_queues_take_turns(self, build):
-        fetcher = build(queues=(("a", 1), ("empty", 1), ("b", 1), ("c", 1)), slots=1)
-        fetcher.producers["empty"].may_have_work = False
-        looks = [fetcher._demands()[0] for _ in range(6)]
-
-        assert [demands[0].queue for demands in looks] == ["a", "b", "c", "a", "b", "c"]
-        assert all({demand.queue for demand in demands} == {"a", "b", "c"} for demands in looks)
-
-    def test_many_queues_are_asked_in_parts_and_all_get_their_turn(self, build):
-        names = [f"q{number}" for number in range(3 * module.ENOUGH_QUEUES)]
-        fetcher = build(queues=[(name, 1) for name in names], slots=1)
-        looks = [[demand.queue for demand in fetcher._demands()[0]] for _ in range(3)]
-
-        assert list(itertools.chain(*looks)) == names
-
-    def test_turns_are_taken_by_claims_not_by_looks(self, build):
-        fetcher = build(queues=(("a", 1), ("b", 1)), slots=1)
-        fetcher.producers["a"].admit([attempt_at()])
-        fetcher._loaded = [fetcher.producers["a"]]
-        for _ in range(3):
-            assert fetcher._demands() == ([], 0)
-        fetcher.producers["a"].release()
-
-        assert fetcher._demands()[0][0].queue == "a"
-
-    def test_room_that_is_made_while_it_is_counted_is_not_missed(self, build, monkeypatch):
-        rooms = iter([(0, 1), (1, 0)])
-        fetcher = build(slots=1)
-        monkeypatch.setattr(fetcher, "_room", lambda: next(rooms))
-
-        assert fetcher._demands() == ([Demand(queue="default", limit=10)], 1)
-        assert not fetcher._awaited
 
     def test_async_jobs_are_claimed_alike(self, build, worked):
         jobs(20, kind="work_async")
@@ -310,7 +274,7 @@ class TestSlots:
 
 
 def settle_down_but(fetcher, queue):
-    wait_until(lambda: fetcher._awaited or not fetcher.producers[queue].may_have_work)
+    wait_until(lambda: fetcher.room._awaited or not fetcher.producers[queue].may_have_work)
 
 
 class TestHandingBack:
@@ -334,11 +298,11 @@ class TestHandingBack:
         jobs(2, queue="a", held=True)
         fetcher.start()
         wait_until(lambda: worked.inside == 2)
-        fetcher.slots = 4
+        fetcher.room.slots = 4
         jobs(4, queue="b")
         fetcher.lookout.hint(["b"])
         wait_until(lambda: len(fetcher.attempts) == 4)
-        fetcher.slots = 2
+        fetcher.room.slots = 2
         wait_until(lambda: states().count("available") == 4)
 
         assert fetcher.producers["b"].load == 0
