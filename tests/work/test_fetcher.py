@@ -472,6 +472,11 @@ def test_a_burst_of_fast_jobs_goes_through_in_batches(build, worked, monkeypatch
     assert len(fetcher.storage.calls) < 60
 
 
+def afters(fetcher):
+    """Where each claim so far began."""
+    return [demand.after for _, (demand,), _ in fetcher.storage.calls]
+
+
 class TestBookmark:
     def test_claims_go_on_where_the_last_one_ended_and_look_at_the_start_before_they_end(self, build):
         fetcher = build(queues=(("default", 2),), slots=2)
@@ -479,11 +484,10 @@ class TestBookmark:
         fetcher.producers["default"].bookmark._is_cheap = False
         jobs(20)
         fetcher.start()
-        wait_until(lambda: states() == ["completed"] * 20 and not fetcher.producers["default"].may_have_work)
-        afters = [demand.after for _, (demand,), _ in fetcher.storage.calls]
+        wait_until(lambda: states() == ["completed"] * 20 and afters(fetcher)[-1] is None)
 
-        assert afters[0] is afters[-1] is None
-        assert any(after is not None for after in afters)
+        assert afters(fetcher)[0] is None
+        assert any(after is not None for after in afters(fetcher))
 
     def test_what_comes_before_it_is_claimed_first_when_somebody_says_so(self, build, worked):
         fetcher = build(queues=(("default", 1),), slots=1)
