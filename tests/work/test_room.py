@@ -8,6 +8,7 @@ import pytest
 
 from django_river.queue_options import QueueConfig
 from django_river.storage.base import Demand
+from django_river.work import producer as producer_module
 from django_river.work import room as module
 from django_river.work.producer import Producer
 from django_river.work.room import Room
@@ -91,6 +92,14 @@ class TestDemands:
         room.producers["a"].release()
 
         assert room.demands()[0][0].queue == "a"
+
+    def test_exceed_the_slots_by_what_ends_within_a_moment(self, monkeypatch):
+        monkeypatch.setattr(producer_module, "RATE_WINDOW", 0.0)
+        room = build(slots=4, a=1000)
+        for _ in range(100):
+            room.freed(room.producers["a"])
+
+        assert room.demands()[1] > 4
 
     def test_are_those_of_the_queues_it_has_been_given(self):
         room = build(slots=4, a=3)
