@@ -194,7 +194,7 @@ class Fetcher(Service):
         while batches := gatherer.to_fill(self.room.free):
             self._fill(gatherer, batches)
         for queue in gatherer.let_in():
-            self.producers[queue].may_have_work = True
+            self.lookout.mark(queue)
         for call in gatherer.start(self.room.free):
             self.room.taken_by([call.producer])
             self._start(call.producer.admit([call]))

@@ -107,9 +107,15 @@ class Lookout:
             for looks in (self._look_again, self._look_late):
                 for name in [name for name, look_at in looks.items() if look_at <= now]:
                     del looks[name]
-                    self._mark(name)
+                    self.mark(name)
             while self._due and self._due[0][0] <= now:
-                self._mark(heapq.heappop(self._due)[1])
+                self.mark(heapq.heappop(self._due)[1])
+
+    def mark(self, queue: str) -> None:
+        """Have this queue looked into by the next claim, if it is still there."""
+        producer = self.producers.get(queue)
+        if producer is not None:
+            producer.may_have_work = producer.bookmark.has_news = True
 
     @property
     def next_at(self) -> float:
@@ -117,12 +123,6 @@ class Lookout:
         with self._lock:
             looks = (*self._look_again.values(), *self._look_late.values())
             return min([self._poll_at, *looks, *(at for at, _ in self._due[:1])])
-
-    def _mark(self, name: str) -> None:
-        # It may have been removed meanwhile.
-        producer = self.producers.get(name)
-        if producer is not None:
-            producer.may_have_work = producer.bookmark.has_news = True
 
     def _poll(self) -> Collection[Producer]:
         """Queues that may have work, though nobody has said so: few are asked one and all, of many one statement finds

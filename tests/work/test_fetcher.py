@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 import pytest
 from django.db import OperationalError, connection
 
-from django_river import operations
+from django_river import Batch, JobBatch, operations
 from django_river.conf import Config
 from django_river.jobs.definition import Definition, JobOptions
 from django_river.models import Job
@@ -19,6 +20,8 @@ from django_river.work import producer as producer_module
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
+from django_river.work.gatherer import Gatherer
+from django_river.work.homes import Homes
 from django_river.work.lookout import Lookout
 from django_river.work.producer import Producer
 from django_river.work.room import Room
@@ -26,6 +29,11 @@ from django_river.work.workers import Workers
 from tests.factories import JobFactory
 from tests.waiting import wait_until
 from tests.work.building import Unreliable, believe_in_speed, registry_of, times
+
+
+@dataclass
+class Item:
+    number: int
 
 
 class Worked:
@@ -51,6 +59,10 @@ class Worked:
 
     async def job_async(self, number: int) -> None:
         self.ran.append(number)
+
+
+def many(batch: JobBatch[Item]) -> None:
+    """A batch function."""
 
 
 @pytest.fixture
@@ -201,6 +213,16 @@ class TestLooking:
 
         assert claims(fetcher)[0] == ({"other": 1}, 1)
         assert worked.ran == []
+
+    def test_looks_into_queues_in_which_a_batch_kind_has_calls_again_if_they_are_still_there(self, build):
+        fetcher = build()
+        registry = registry_of(many=(many, {"batch": Batch(size=10)}))
+        gatherer = Gatherer(registry=registry, homes=Homes("me"), settle=fetcher.workers.settle)
+        gatherer._kept_out = {(queue, "many") for queue in ("gone", "default", "gone too")}
+        fetcher.producers["default"].may_have_work = False
+        fetcher._work_batches(gatherer)
+
+        assert fetcher.producers["default"].may_have_work
 
     def test_without_queues_is_idle(self, build):
         fetcher = build(queues=())
