@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -119,11 +120,16 @@ def _in_turn(
     bare: Callable[[], object],
     by_django: Callable[[], object] | None = None,
 ) -> dict[str, float]:
-    """Call by call: what a call costs is mostly the disk's flush at its commit, and that drifts within seconds."""
+    """Call by call: what a call costs is mostly the disk's flush at its commit, and that drifts within seconds.
+
+    In an order that changes: whoever comes next to a call of its like finds the processor's caches warm.
+    """
     calls = [ours, bare] if by_django is None else [ours, bare, by_django]
+    order = list(enumerate(calls))
     spent = [0.0] * len(calls)
     for _ in range(count):
-        for index, call in enumerate(calls):
+        random.shuffle(order)
+        for index, call in order:
             began = time.perf_counter()
             call()
             spent[index] += time.perf_counter() - began

@@ -40,6 +40,22 @@ class TestOneJob:
         assert (job.attempt, job.attempted_at, job.attempted_by, job.errors) == (0, None, None, None)
         assert (job.unique_key, job.unique_states, job.finalized_at) == (None, None, None)
 
+    @pytest.mark.parametrize("notify", [(), ("default",)])
+    @pytest.mark.parametrize(
+        "extras", [{}, {"tags": ("eu", "paid")}, {"metadata": b'{"trace":"abc"}'}], ids=str
+    )
+    def test_is_stored_alike_where_the_queue_is_known_to_be_open(self, store, extras, notify):
+        usual = row(insert(store, **extras))
+
+        (inserted,) = store.job_insert_many([new(**extras)], notify=notify, are_open=True)
+
+        quick = row(inserted)
+        assert inserted == (quick.id, "available", 0, quick.scheduled_at, quick.created_at, False, 25)
+        differing = {"id", "scheduled_at", "created_at"}
+        for field in Job._meta.concrete_fields:
+            if field.attname not in differing:
+                assert getattr(quick, field.attname) == getattr(usual, field.attname), field.attname
+
     def test_answers_what_it_stored(self, store):
         inserted = insert(store)
 

@@ -207,12 +207,12 @@ class Driver(LongJobsDriver):
 
     def _insert_now(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
         params = _params(job)
+        name = "job_insert_plain_now" if _is_plain(job) else "job_insert_now"
         if notify:
             (queue,) = notify
             params["payload"] = insert_payload(queue)
-            id, now, _ = self.session.execute(SQL["job_insert_now_and_notify"], params)[0]
-        else:
-            id, now = self.session.execute(SQL["job_insert_now"], params)[0]
+            name += "_and_notify"
+        id, now, *_ = self.session.execute(SQL[name], params)[0]
         now = datetime.fromisoformat(now)
         return InsertedJob(id, "available", 0, now, now, False, job.max_attempts)
 
@@ -344,6 +344,11 @@ def _params(job: JobInsert) -> dict[str, Any]:
         "metadata": job.metadata.decode(),
         "tags": _tags(job),
     }
+
+
+def _is_plain(job: JobInsert) -> bool:
+    """Whether it has neither metadata nor tags."""
+    return job.metadata == b"{}" and not job.tags
 
 
 def _tags(job: JobInsert) -> str:

@@ -35,3 +35,16 @@ SELECT queue FROM walk WHERE queue IS NOT NULL
 SELECT extract(epoch FROM min(scheduled_at) - clock_timestamp())::float8
 FROM river_job
 WHERE state IN ('retryable', 'scheduled')
+
+-- fragment: job_due_now
+INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)
+VALUES (
+    %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s, %(tags)s,
+    statement_timestamp(), statement_timestamp()
+)
+
+-- fragment: plain_job_due_now
+INSERT INTO river_job (kind, args, queue, priority, max_attempts, scheduled_at, created_at)
+VALUES (
+    %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, statement_timestamp(), statement_timestamp()
+)

@@ -78,19 +78,20 @@ RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality
 -- name: job_insert_now
 -- What is to run at once, by itself, in a queue that took jobs a moment ago: planned in a fraction of the time that the
 -- general statement takes. The moment comes as text, which is read sooner than psycopg is ready to read a moment.
-INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)
-VALUES (
-    %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s, %(tags)s,
-    statement_timestamp(), statement_timestamp()
-)
+-- include: job_due_now
 RETURNING id, created_at::text;
 
 -- name: job_insert_now_and_notify
-INSERT INTO river_job (kind, args, queue, priority, max_attempts, metadata, tags, scheduled_at, created_at)
-VALUES (
-    %(kind)s, %(args)s, %(queue)s, %(priority)s, %(max_attempts)s, %(metadata)s, %(tags)s,
-    statement_timestamp(), statement_timestamp()
-)
+-- include: job_due_now
+RETURNING id, created_at::text, pg_notify(current_schema() || '.river_insert', %(payload)s);
+
+-- name: job_insert_plain_now
+-- Without metadata and tags, as most are: two values less to quote and to parse save a fortieth of the whole.
+-- include: plain_job_due_now
+RETURNING id, created_at::text;
+
+-- name: job_insert_plain_now_and_notify
+-- include: plain_job_due_now
 RETURNING id, created_at::text, pg_notify(current_schema() || '.river_insert', %(payload)s);
 
 -- name: job_insert
