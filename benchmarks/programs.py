@@ -9,6 +9,7 @@
 ``statements``  work until nothing is due; how many statements that took
 ``change``    say something of queues, again and again
 ``listen``    claim and run what is enqueued, with nothing around the statements
+``queue``     work what is stored with the least that a queue can be
 ``sleep``     run the job that waits 10 ms in bare threads; how many a second
 ``rate``      how many jobs a second were completed of those with the first ids
 """
@@ -204,6 +205,17 @@ def listen(options: argparse.Namespace) -> None:
         listener.wait(0.5)
 
 
+def queue(options: argparse.Namespace) -> None:
+    """Work the jobs of the one kind that is stored in ``--threads`` bare threads."""
+    from benchmarks.bare_queue import BareQueue
+    from django_river.jobs.registry import registry
+    from django_river.models import Job
+
+    kind = registry.get(Job.objects.values_list("kind", flat=True)[0])
+    assert kind is not None
+    BareQueue(kind.function, threads=options.threads).work()
+
+
 def sleep(options: argparse.Namespace) -> float:
     """The job that waits 10 ms in ``--threads`` bare threads, ``--count`` times; how often a second."""
     from benchmarks import jobs
@@ -225,7 +237,7 @@ def sleep(options: argparse.Namespace) -> float:
 
 VERBS: dict[str, Any] = {
     verb.__name__: verb
-    for verb in (probe, schedule, load, orm, fill, notes, statements, change, rate, listen, sleep)
+    for verb in (probe, schedule, load, orm, fill, notes, statements, change, rate, listen, queue, sleep)
 }
 
 if __name__ == "__main__":

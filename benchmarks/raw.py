@@ -11,6 +11,7 @@ from django.db import connections
 
 from benchmarks import database
 from benchmarks.accounting import Cost
+from django_river.storage.base import ClaimedJob
 from django_river.storage.postgres.driver import SQL
 from django_river.storage.postgres.session import connect
 
@@ -20,6 +21,8 @@ CLIENT = "raw"
 #: What somebody would write who had the table and no package.
 INSERT = """INSERT INTO river_job (kind, args, queue, priority, max_attempts) VALUES (%s, %s, %s, %s, %s) RETURNING id"""
 ROW = ("benchmarks.noop", '{"number": 1}', "default", 1, 25)
+#: Where the arguments stand in a claimed row.
+ARGS = ClaimedJob._fields.index("args")
 COLUMNS = "kind, args, queue, priority, max_attempts"
 
 
@@ -28,14 +31,20 @@ def burn_down(jobs: int) -> dict[str, float]:
     database.empty()
     database.fill(jobs)
     with Cost() as cost, closing(connect("default", name="raw")) as server:
-        while ids := _claim(server):
-            server.execute(SQL["job_complete"], {"ids": sorted(ids), "attempt": 1, "client_id": CLIENT})
+        while rows := claim(server, BATCH):
+            complete(server, [row[0] for row in rows])
     return {"jobs/s": database.worked_per_second(jobs)} | cost.figures(jobs)
 
 
-def _claim(server: psycopg.Connection[Any]) -> list[int]:
-    demand = {"client_id": CLIENT, "queue": "default", "limit": BATCH, "attempted_by_limit": 100}
-    return [row[0] for row in server.execute(SQL["job_fetch_of_queue"], demand).fetchall()]
+def claim(server: psycopg.Connection[Any], limit: int) -> list[tuple[Any, ...]]:
+    """Rows of so many jobs, the id first."""
+    demand = {"client_id": CLIENT, "queue": "default", "limit": limit, "attempted_by_limit": 100}
+    return server.execute(SQL["job_fetch_of_queue"], demand).fetchall()
+
+
+def complete(server: psycopg.Connection[Any], ids: list[int]) -> None:
+    """Say that these are done."""
+    server.execute(SQL["job_complete"], {"ids": sorted(ids), "attempt": 1, "client_id": CLIENT})
 
 
 def copy(jobs: int) -> dict[str, float]:

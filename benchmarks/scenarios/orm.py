@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks import database, jobs, ours, processes
+from benchmarks import bare_queue, database, jobs, ours, processes
 from benchmarks.models import Account
 from benchmarks.plan import Contestant, Demand, Options, Plan, Scenario
 
@@ -17,10 +17,12 @@ def plan(options: Options) -> Plan:
     count = options.share(1 / 20)
     one, two = "ours", "ours, two processes"
     bare, bare_two = "bare threads", "bare threads, two processes"
+    queue = "bare threads and a bare queue"
     return Plan(
         [
             Contestant(one, partial(_ours, count, 1)),
             Contestant(bare, partial(_bare, count, 1)),
+            Contestant(queue, partial(_bare_queue, count)),
             Contestant(two, partial(_ours, count, 2)),
             Contestant(bare_two, partial(_bare, count, 2)),
         ],
@@ -29,6 +31,8 @@ def plan(options: Options) -> Plan:
             Demand(
                 text="of bare threads in two processes", of=two, figure="jobs/s", over=bare_two, at_least=0.95
             ),
+            Demand(text="of bare threads and a bare queue", of=one, figure="jobs/s", over=queue),
+            Demand(text="what a bare queue leaves of bare threads", of=queue, figure="jobs/s", over=bare),
             Demand(text="what a second process brings", of=two, figure="jobs/s", over=one),
             Demand(text="what it brings to bare threads", of=bare_two, figure="jobs/s", over=bare),
         ],
@@ -47,6 +51,12 @@ def _ours(count: int, workers: int) -> dict[str, float]:
     return ours.burn_down(
         count, lambda number: jobs.transfer.build(first + number), workers=workers, slots=THREADS
     )
+
+
+def _bare_queue(count: int) -> dict[str, float]:
+    """The least that a queue can be, around the same threads."""
+    first = _accounts(count)
+    return bare_queue.burn_down(count, lambda number: jobs.transfer.build(first + number), threads=THREADS)
 
 
 def _bare(count: int, workers: int) -> dict[str, float]:
