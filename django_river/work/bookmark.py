@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from django_river.storage.base import ClaimedJob
+
 #: How often claims begin at the start of the queue: as soon as there is news, if that costs no more than this, …
 CHEAP_SECONDS = 0.05
 #: … else after so many times as long as it took, and after so many seconds at the latest.
@@ -23,14 +25,14 @@ class Bookmark:
     def __init__(self) -> None:
         #: Whether somebody has said that there are new jobs; set from any thread.
         self.has_news = False
-        self._last: int | None = None
-        self._began_after: int | None = None
+        self._last: ClaimedJob | None = None
+        self._began_after: ClaimedJob | None = None
         self._began_at = 0.0
         self._start_at = 0.0
         self._is_cheap = True
 
-    def begin(self) -> int | None:
-        """A claim begins: the id of the job after which it does; ``None`` for the start of the queue."""
+    def begin(self) -> ClaimedJob | None:
+        """A claim begins: the job after which it does; ``None`` for the start of the queue."""
         self._began_at = time.monotonic()
         if self._began_at >= self._start_at or (self.has_news and self._is_cheap):
             self._last = None
@@ -40,7 +42,7 @@ class Bookmark:
         self._began_after = self._last
         return self._last
 
-    def end(self, last: int | None) -> bool:
+    def end(self, last: ClaimedJob | None) -> bool:
         """It has ended with this job, ``None`` if it found fewer than it wanted; whether there may be more."""
         self._last = last
         if self._began_after is not None:
