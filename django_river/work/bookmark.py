@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 
 from django_river.storage.base import ClaimedJob
 
@@ -11,6 +12,8 @@ CHEAP_SECONDS = 0.05
 #: … else after so many times as long as it took, and after so many seconds at the latest.
 REST = 9.0
 LONGEST_SECONDS = 1.0
+#: What it costs is what the shortest of so many took: any may have waited for the machine, but a long walk is long each time.
+WALKS = 4
 
 
 class Bookmark:
@@ -30,6 +33,7 @@ class Bookmark:
         self._began_at = 0.0
         self._start_at = 0.0
         self._is_cheap = True
+        self._walks: deque[float] = deque(maxlen=WALKS)
 
     def begin(self) -> ClaimedJob | None:
         """A claim begins: the job after which it does; ``None`` for the start of the queue."""
@@ -49,7 +53,8 @@ class Bookmark:
             # What stands before has not been looked at.
             return True
         now = time.monotonic()
-        took = now - self._began_at
-        self._is_cheap = took <= CHEAP_SECONDS
-        self._start_at = now + min(LONGEST_SECONDS, REST * took)
+        self._walks.append(now - self._began_at)
+        cost = min(self._walks)
+        self._is_cheap = cost <= CHEAP_SECONDS
+        self._start_at = now + min(LONGEST_SECONDS, REST * cost)
         return last is not None
