@@ -398,7 +398,7 @@ class Fetcher(Service):
         while batches := gatherer.to_fill(self._batch_room()):
             self._fill(gatherer, batches)
         for queue in gatherer.let_in():
-            self.producers[queue].may_have_work = True
+            self._mark(queue)
         for call in gatherer.start(self._batch_room()):
             self._loaded = list({*self._loaded, call.producer})
             self._start(call.producer.admit([call]))

@@ -10,6 +10,7 @@ from django.db import OperationalError, connection
 
 from django_river import operations
 from django_river.conf import Config
+from django_river.jobs.batch import Batch
 from django_river.jobs.definition import Definition, JobOptions
 from django_river.models import Job
 from django_river.queue_options import QueueConfig
@@ -20,6 +21,8 @@ from django_river.work import producer as producer_module
 from django_river.work.attempts import Attempts
 from django_river.work.completer import Completer
 from django_river.work.fetcher import Fetcher
+from django_river.work.gatherer import Gatherer
+from django_river.work.homes import Homes
 from django_river.work.producer import Producer
 from django_river.work.workers import Workers
 from tests.factories import JobFactory
@@ -720,3 +723,33 @@ class TestSharedSlots:
 
         wait_until(lambda: states() == ["completed"] * len(made), 30)
         assert worked.most <= 10
+
+
+class TestLetIn:
+    """Jobs of a kind that had all its calls stand where the claims have passed."""
+
+    @pytest.fixture
+    def fetcher(self, build):
+        fetcher = build()
+        registry = registry_of(summed=(lambda batch: None, {"batch": Batch(size=1, max_concurrent=1)}))
+        fetcher.gatherer = Gatherer(
+            registry=registry,
+            homes=Homes("me", is_leader_bound=lambda queue: False),
+            settle=fetcher.workers.settle,
+        )
+        return fetcher
+
+    def test_the_next_claim_begins_at_the_start(self, fetcher):
+        producer = fetcher.producers["default"]
+        producer.may_have_work = producer.bookmark.has_news = False
+        fetcher.gatherer._kept_out = {("default", "summed")}
+        fetcher._work_batches(fetcher.gatherer)
+
+        assert producer.may_have_work
+        assert producer.bookmark.has_news
+
+    def test_their_queue_may_be_gone(self, fetcher):
+        fetcher.gatherer._kept_out = {("gone", "summed")}
+        fetcher._work_batches(fetcher.gatherer)
+
+        assert fetcher.gatherer.let_in() == []
