@@ -111,8 +111,8 @@ class Demand:
 
     queue: str
     limit: int
-    #: The id of a job of the queue: those that stand before it may be left out.
-    after: int | None = None
+    #: A job that was claimed from the queue: those that stand before where it stood then may be left out.
+    after: ClaimedJob | None = None
 
 
 class JobSetState(msgspec.Struct, frozen=True, kw_only=True):

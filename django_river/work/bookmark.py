@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+
+from django_river.storage.base import ClaimedJob
 
 #: How often claims begin at the start of the queue: as soon as there is news, if that costs no more than this, …
 CHEAP_SECONDS = 0.05
 #: … else after so many times as long as it took, and after so many seconds at the latest.
 REST = 9.0
 LONGEST_SECONDS = 1.0
+#: What it costs is what the shortest of so many took: any may have waited for the machine, but a long walk is long each time.
+WALKS = 4
 
 
 class Bookmark:
@@ -23,14 +28,15 @@ class Bookmark:
     def __init__(self) -> None:
         #: Whether somebody has said that there are new jobs; set from any thread.
         self.has_news = False
-        self._last: int | None = None
-        self._began_after: int | None = None
+        self._last: ClaimedJob | None = None
+        self._began_after: ClaimedJob | None = None
         self._began_at = 0.0
         self._start_at = 0.0
         self._is_cheap = True
+        self._walks: deque[float] = deque(maxlen=WALKS)
 
-    def begin(self) -> int | None:
-        """A claim begins: the id of the job after which it does; ``None`` for the start of the queue."""
+    def begin(self) -> ClaimedJob | None:
+        """A claim begins: the job after which it does; ``None`` for the start of the queue."""
         self._began_at = time.monotonic()
         if self._began_at >= self._start_at or (self.has_news and self._is_cheap):
             self._last = None
@@ -40,14 +46,15 @@ class Bookmark:
         self._began_after = self._last
         return self._last
 
-    def end(self, last: int | None) -> bool:
+    def end(self, last: ClaimedJob | None) -> bool:
         """It has ended with this job, ``None`` if it found fewer than it wanted; whether there may be more."""
         self._last = last
         if self._began_after is not None:
             # What stands before has not been looked at.
             return True
         now = time.monotonic()
-        took = now - self._began_at
-        self._is_cheap = took <= CHEAP_SECONDS
-        self._start_at = now + min(LONGEST_SECONDS, REST * took)
+        self._walks.append(now - self._began_at)
+        cost = min(self._walks)
+        self._is_cheap = cost <= CHEAP_SECONDS
+        self._start_at = now + min(LONGEST_SECONDS, REST * cost)
         return last is not None

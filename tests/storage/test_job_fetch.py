@@ -6,10 +6,12 @@ import random
 import threading
 from datetime import timedelta
 
+import factory
 import pytest
 from django.utils import timezone
 
 from django_river import storage
+from django_river.jobs.states import State
 from django_river.models import Job
 from django_river.storage.base import ATTEMPTED_BY_LIMIT, ClaimedJob, Demand
 from tests.factories import JobFactory, error
@@ -128,43 +130,77 @@ class TestOrder:
         assert [job.id for job in claim(store, 1)] == [other.id] != [urgent.id]
 
 
+def claimed_after(store, job: ClaimedJob) -> list[int]:
+    found = store.job_fetch(ME, [Demand(queue="default", limit=9, after=job)], 9)
+    return [job.id for job in found]
+
+
 class TestAfterAJob:
     def test_all_that_stand_behind_it_are_claimed_in_their_order(self, store):
-        jobs = JobFactory.create_batch(5, available=True)
-        urgent, late = JobFactory(available=True, priority=1), JobFactory(available=True, priority=4)
-        _ = Job.objects.filter(pk__in=[job.pk for job in jobs]).update(priority=2)
+        jobs = JobFactory.create_batch(5, available=True, priority=2)
+        late = JobFactory(available=True, priority=4)
+        _, last = claim(store, 2)
+        urgent = JobFactory(available=True, priority=1)
 
-        claimed = [
-            job.id for job in store.job_fetch(ME, [Demand(queue="default", limit=9, after=jobs[1].id)], 9)
-        ]
+        claimed = claimed_after(store, last)
 
         behind = [job.id for job in (*jobs[2:], late)]
         # Those before it may be left out.
         assert [id for id in claimed if id in behind] == behind
-        assert set(claimed) - set(behind) <= {urgent.id, jobs[0].id, jobs[1].id}
+        assert set(claimed) - set(behind) <= {urgent.id}
 
-    def test_that_is_gone_nothing_need_be_found(self, store):
-        job = JobFactory(available=True)
+    def test_that_is_gone_those_of_its_priority_need_not_be_found(self, store):
+        jobs = JobFactory.create_batch(2, available=True)
+        (last,) = claim(store, 1)
+        Job.objects.filter(pk=last.id).delete()
 
-        assert {
-            found.id for found in store.job_fetch(ME, [Demand(queue="default", limit=9, after=10**9)], 9)
-        } <= {job.id}
+        assert set(claimed_after(store, last)) <= {jobs[1].id}
 
     @pytest.mark.postgres
     def test_each_queue_has_its_own(self, store):
         one, other = (JobFactory.create_batch(3, available=True, queue=queue) for queue in ("a", "b"))
-        asked = [Demand(queue="a", limit=9, after=one[1].id), Demand(queue="b", limit=9)]
+        last = claim(store, 2, queue="a")[-1]
+        Job.objects.filter(pk=one[0].pk).update(state="available")
+        asked = [Demand(queue="a", limit=9, after=last), Demand(queue="b", limit=9)]
 
         assert {job.id for job in store.job_fetch(ME, asked, 9)} == {one[2].id, *(job.id for job in other)}
 
     @pytest.mark.postgres
     def test_what_stands_before_it_is_left_out(self, store):
         first, second, third = JobFactory.create_batch(3, available=True)
+        last = claim(store, 2)[-1]
+        Job.objects.filter(pk__in=[first.pk, second.pk]).update(state="available")
 
-        assert [
-            found.id for found in store.job_fetch(ME, [Demand(queue="default", limit=9, after=second.id)], 9)
-        ] == [third.id]
+        assert claimed_after(store, last) == [third.id]
         assert [found.id for found in store.job_fetch(ME, demands(default=9), 9)] == [first.id, second.id]
+
+    @pytest.mark.parametrize("queues", [("default",), ("default", "other")])
+    @pytest.mark.parametrize("seed", range(5))
+    def test_whatever_becomes_of_it_none_is_passed_over(self, store, queues, seed):
+        """It may be put off, or run again, and stand elsewhere by the next claim."""
+        dice = random.Random(seed)
+        moments = [timezone.now() - dice.choice([MINUTE, 20_000 * HOUR, 500_000 * HOUR]) for _ in range(5)]
+        JobFactory.create_batch(
+            60,
+            available=True,
+            priority=factory.LazyFunction(lambda: dice.choice([1, 2, 4])),
+            scheduled_at=factory.LazyFunction(lambda: dice.choice(moments)),
+        )
+        expected = list(Job.objects.order_by("priority", "scheduled_at", "id").values_list("id", flat=True))
+        claimed, last = [], None
+        while len(claimed) < 60:
+            asked = [Demand(queue=queue, limit=7, after=last) for queue in queues]
+            found = store.job_fetch(ME, asked, 7)
+            claimed += [job.id for job in found]
+            last = found[-1]
+            settle(
+                store,
+                last,
+                dice.choice([State.RETRYABLE, State.AVAILABLE, State.SCHEDULED]),
+                delay=dice.choice([HOUR, MINUTE]),
+            )
+
+        assert claimed == expected
 
 
 class TestLimits:

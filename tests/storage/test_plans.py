@@ -24,6 +24,7 @@ from django_river.storage.queues import LimitedDemand
 from django_river.storage.upkeep import Retention, Upkeep
 from tests.pages import blocks
 from tests.storage.steps import HOUR, ME, new, unique
+from tests.work.building import claimed
 
 #: Postgres plans by what it knows of a table's size and contents; SQLite knows neither, so there a few will do.
 ROWS = 1_000_000
@@ -54,12 +55,12 @@ STATEMENTS = {
     "fetch of one queue": (lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200)], 200), {FETCH}),
     "fetch of nine queues after a job": (
         lambda s, ids: s.job_fetch(
-            ME, [Demand(queue=f"q{n}", limit=50, after=ids[n]) for n in range(9)], 200
+            ME, [Demand(queue=f"q{n}", limit=50, after=claimed(id=ids[n])) for n in range(9)], 200
         ),
         {FETCH},
     ),
     "fetch of one queue after a job": (
-        lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200, after=ids[0])], 200),
+        lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200, after=claimed(id=ids[0]))], 200),
         {FETCH},
     ),
     "fetch": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from django_river.work import bookmark as module
-from django_river.work.bookmark import CHEAP_SECONDS, LONGEST_SECONDS, REST, Bookmark
+from django_river.work.bookmark import CHEAP_SECONDS, LONGEST_SECONDS, REST, WALKS, Bookmark
 
 
 @pytest.fixture
@@ -97,6 +97,26 @@ def test_a_long_walk_is_not_made_for_all_that_is_new(clock, claim):
 
     clock.now += LONGEST_SECONDS
     assert claim(bookmark, 12) is None
+
+
+def test_a_claim_that_waited_for_the_machine_was_no_long_walk(clock, claim):
+    bookmark = Bookmark()
+    claim(bookmark, 7, seconds=0.001)
+    bookmark.has_news = True
+    claim(bookmark, 9, seconds=2 * CHEAP_SECONDS)
+    bookmark.has_news = True
+
+    assert claim(bookmark, 12) is None
+
+
+def test_a_walk_that_has_become_long_is_noticed(clock, claim):
+    bookmark = Bookmark()
+    for seconds in (0.001, *[2 * CHEAP_SECONDS] * WALKS):
+        bookmark.has_news = True
+        assert claim(bookmark, 7, seconds=seconds) is None
+    bookmark.has_news = True
+
+    assert claim(bookmark, 9) == 7
 
 
 def test_nor_put_off_for_longer_than_a_lost_hint_costs(clock, claim):

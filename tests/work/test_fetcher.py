@@ -219,10 +219,13 @@ class TestLooking:
         registry = registry_of(many=(many, {"batch": Batch(size=10)}))
         gatherer = Gatherer(registry=registry, homes=Homes("me"), settle=fetcher.workers.settle)
         gatherer._kept_out = {(queue, "many") for queue in ("gone", "default", "gone too")}
-        fetcher.producers["default"].may_have_work = False
+        producer = fetcher.producers["default"]
+        producer.may_have_work = producer.bookmark.has_news = False
         fetcher._work_batches(gatherer)
 
-        assert fetcher.producers["default"].may_have_work
+        assert producer.may_have_work
+        # Their jobs stand where the claims have passed.
+        assert producer.bookmark.has_news
 
     def test_without_queues_is_idle(self, build):
         fetcher = build(queues=())

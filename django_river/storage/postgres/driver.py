@@ -90,7 +90,9 @@ class Driver(LongJobsDriver):
             client_id=client_id,
             queues=[demand.queue for demand in demands],
             limits=[demand.limit for demand in demands],
-            afters=[demand.after for demand in demands],
+            after_ids=[demand.after and demand.after.id for demand in demands],
+            after_priorities=[demand.after and demand.after.priority for demand in demands],
+            after_waited=[demand.after and demand.after.waited for demand in demands],
             limit=limit,
             attempted_by_limit=ATTEMPTED_BY_LIMIT,
         )
@@ -193,25 +195,29 @@ class Driver(LongJobsDriver):
         return stored
 
     def _fetch_of_queue(self, client_id: str, demand: Demand, limit: int) -> list[ClaimedJob]:
-        rows = self._run(
-            "job_fetch_of_queue" if demand.after is None else "job_fetch_of_queue_after",
-            client_id=client_id,
-            queue=demand.queue,
-            limit=min(demand.limit, limit),
-            attempted_by_limit=ATTEMPTED_BY_LIMIT,
-            after=demand.after,
-        )
+        params = {
+            "client_id": client_id,
+            "queue": demand.queue,
+            "limit": min(demand.limit, limit),
+            "attempted_by_limit": ATTEMPTED_BY_LIMIT,
+        }
+        if (last := demand.after) is None:
+            rows = self._run("job_fetch_of_queue", **params)
+        else:
+            place = {"after_id": last.id, "after_priority": last.priority, "after_waited": last.waited}
+            rows = self._run("job_fetch_of_queue_after", **params, **place)
         jobs = [ClaimedJob._make(row) for row in rows]
         jobs.sort(key=lambda job: (job.priority, -job.waited, job.id))
         return jobs
 
     def _insert_now(self, job: JobInsert, notify: Collection[str]) -> InsertedJob:
         params = _params(job)
-        name = "job_insert_plain_now" if _is_plain(job) else "job_insert_now"
         if notify:
             (queue,) = notify
             params["payload"] = insert_payload(queue)
-            name += "_and_notify"
+            name = "job_insert_plain_now_and_notify" if _is_plain(job) else "job_insert_now_and_notify"
+        else:
+            name = "job_insert_plain_now" if _is_plain(job) else "job_insert_now"
         id, now, *_ = self.session.execute(SQL[name], params)[0]
         now = datetime.fromisoformat(now)
         return InsertedJob(id, "available", 0, now, now, False, job.max_attempts)

@@ -5,21 +5,29 @@
 -- name: job_fetch
 -- One statement for all queues. The limit inside bounds each queue, the one outside bounds the client. An attempt is
 -- counted up to what a smallint holds: a row beyond that would make every claim fail. Where the last claim from a queue
--- ended, this one goes on; if that job has been deleted meanwhile, it begins at the start.
+-- ended, this one goes on: where that job stood then, for it may be due again by now, and later. If it has been deleted,
+-- the claim begins at the start of its priority.
 WITH claimed AS (
     UPDATE river_job
     -- include: claimed_by_us
     WHERE id = ANY(ARRAY(
         SELECT picked.id
-        FROM unnest(%(queues)s::text[], %(limits)s::bigint[], %(afters)s::bigint[]) AS demand (queue, size, after)
+        FROM unnest(
+            %(queues)s::text[], %(limits)s::bigint[], %(after_ids)s::bigint[], %(after_priorities)s::smallint[],
+            %(after_waited)s::float8[]
+        ) AS demand (queue, size, after_id, after_priority, after_waited)
         CROSS JOIN LATERAL (
             SELECT id
             FROM river_job
             WHERE state = 'available' AND queue = demand.queue AND scheduled_at <= statement_timestamp()
                 AND (priority, scheduled_at, id) > (
-                    coalesce((SELECT priority FROM river_job WHERE id = demand.after), 0::smallint),
-                    coalesce((SELECT scheduled_at FROM river_job WHERE id = demand.after), '-infinity'),
-                    coalesce(demand.after, 0)
+                    coalesce(demand.after_priority, 0::smallint),
+                    coalesce((
+                        SELECT attempted_at - make_interval(secs => demand.after_waited)
+                        FROM river_job
+                        WHERE id = demand.after_id
+                    ), '-infinity'),
+                    coalesce(demand.after_id, 0)
                 )
             ORDER BY priority, scheduled_at, id
             LIMIT demand.size
@@ -61,9 +69,13 @@ WHERE id = ANY(ARRAY(
     FROM river_job
     WHERE state = 'available' AND queue = %(queue)s AND scheduled_at <= statement_timestamp()
         AND (priority, scheduled_at, id) > (
-            (SELECT priority FROM river_job WHERE id = %(after)s),
-            (SELECT scheduled_at FROM river_job WHERE id = %(after)s),
-            %(after)s
+            %(after_priority)s::smallint,
+            (
+                SELECT attempted_at - make_interval(secs => %(after_waited)s)
+                FROM river_job
+                WHERE id = %(after_id)s
+            ),
+            %(after_id)s
         )
     ORDER BY priority, scheduled_at, id
     LIMIT %(limit)s

@@ -92,8 +92,9 @@ class PostgresSession:
 
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._pooled = False
-        # Whether what could be prepared was slow or has failed, and whether its plan is to be forgotten.
-        self._sends_in_full = self._plans_are_old = False
+        # Whether what could be prepared was slow or has failed, and how often it has been sent in full for that.
+        self._sends_in_full = False
+        self._times_in_full = 0
         # How many atomic blocks we are in.
         self._depth = 0
 
@@ -156,8 +157,9 @@ class PostgresSession:
         with closed_on_error(connection):
             self._pooled = is_pooled(connection)
             if not self._pooled:
-                # What is prepared is said for each statement.
+                # What is prepared is said for each statement; one that takes another's place is forgotten for it.
                 connection.prepare_threshold = sys.maxsize
+                connection.prepared_max = max(1, len(self.prepared))
                 connection.execute(
                     f"{self._limits('SET')}; SET default_transaction_isolation = 'read committed'"
                 )
@@ -176,12 +178,12 @@ class PostgresSession:
         self, connection: psycopg.Connection[tuple[Any, ...]], sql: str, params: Mapping[str, Any]
     ) -> list[tuple[Any, ...]]:
         in_full = self._sends_in_full
-        if self._plans_are_old and not in_full:
-            connection.execute("DEALLOCATE ALL")
-            self._plans_are_old = False
+        self._times_in_full += in_full
+        # Another text is another statement with another plan. Not every psycopg would notice if we said DEALLOCATE.
+        text = sql if in_full else f"{sql} -- {self._times_in_full}"
         began, self._sends_in_full = time.monotonic(), True
         try:
-            cursor = connection.execute(sql, params, prepare=not in_full)
+            cursor = connection.execute(text, params, prepare=not in_full)
         except (DuplicatePreparedStatement, InvalidSqlStatementName):
             # A pooler that we did not notice: from now on as if we had. The statement has done nothing yet.
             self.prepared = ()
@@ -189,6 +191,4 @@ class PostgresSession:
                 raise
             cursor = connection.execute(sql, params, prepare=False)
         self._sends_in_full = time.monotonic() - began > SLOW_SECONDS
-        # Said now, done later: the rows that have come are not to be lost if the connection is.
-        self._plans_are_old = self._plans_are_old or in_full
         return cursor.fetchall() if cursor.description else []
