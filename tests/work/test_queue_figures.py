@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -9,9 +10,12 @@ from django.db import OperationalError
 
 from django_river import storage
 from django_river.histogram import place
+from django_river.jobs.context import JobContext
 from django_river.models import QueueMinute
+from django_river.work import queue_figures as module
+from django_river.work.outcomes import SUCCESS
 from django_river.work.queue_figures import QueueFigures
-from tests.work.building import times
+from tests.work.building import attempt_at, times
 
 pytestmark = pytest.mark.django_db
 
@@ -24,6 +28,12 @@ def figures():
 @pytest.fixture
 def store(db):
     return storage.for_caller("default")
+
+
+def ran(queue):
+    attempt = attempt_at(queue=queue)
+    attempt.context = JobContext(id=attempt.job.id)
+    return attempt
 
 
 def test_counts_how_jobs_ended_and_how_long_they_took(figures, store):
@@ -54,3 +64,37 @@ def test_writes_later_what_could_not_be_written(figures, store, monkeypatch):
         ("b", 1),
     ]
     assert QueueMinute.objects.get(queue="a").minute < QueueMinute.objects.get(queue="b").minute
+
+
+def test_counts_what_has_become_much_before_it_is_written(figures, store, monkeypatch):
+    monkeypatch.setattr(module, "MANY_ENDS", 3)
+    attempt = ran("a")
+
+    for seconds in [0.5] * 5 + [9.0] * 3:
+        figures.note(attempt, SUCCESS, attempt.context.began_at + seconds)
+        assert len(figures.ends) < 3
+
+    figures.write(store)
+    (row,) = QueueMinute.objects.all()
+    assert row.completed == 8
+    assert row.runs == {str(place(0.5)): 5, str(place(9.0)): 3}
+
+
+def test_counts_all_that_many_threads_end(figures, store, monkeypatch):
+    monkeypatch.setattr(module, "MANY_ENDS", 3)
+    attempt = ran("a")
+
+    def work() -> None:
+        for _ in range(500):
+            figures.note(attempt, SUCCESS, attempt.context.began_at)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        figures.write(store)
+    for thread in threads:
+        thread.join()
+
+    figures.write(store)
+    assert sum(QueueMinute.objects.values_list("completed", flat=True)) == 2000
