@@ -12,6 +12,16 @@ SET state = 'running',
         ELSE array_append(attempted_by, %(client_id)s::text)
     END
 
+-- fragment: claimed_jobs
+-- As ClaimedJob has them; the last is how long the job has waited, in seconds.
+RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text,
+    extract(epoch FROM statement_timestamp() - scheduled_at)::float8
+
+-- fragment: claimed_rows
+-- The same for a statement that puts them in order yet.
+RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
+    args::text, metadata::text, scheduled_at
+
 -- fragment: with_term
 -- What a leader writes counts only while the lease says so.
 WITH term AS MATERIALIZED (

@@ -153,8 +153,7 @@ WITH claimed AS (
         ) AS picked
         LIMIT %(limit)s
     ))
-    RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
-        args::text, metadata::text, scheduled_at
+    -- include: claimed_rows
 )
 SELECT claimed.id, kind, claimed.queue, priority, attempt, max_attempts, errors, args, metadata,
     extract(epoch FROM statement_timestamp() - scheduled_at)::float8

@@ -35,8 +35,7 @@ WITH claimed AS (
         ) AS picked
         LIMIT %(limit)s
     ))
-    RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0) AS errors,
-        args::text, metadata::text, scheduled_at
+    -- include: claimed_rows
 )
 SELECT id, kind, queue, priority, attempt, max_attempts, errors, args, metadata,
     extract(epoch FROM statement_timestamp() - scheduled_at)::float8
@@ -56,8 +55,7 @@ WHERE id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text,
-    extract(epoch FROM statement_timestamp() - scheduled_at)::float8;
+-- include: claimed_jobs
 
 -- name: job_fetch_of_queue_after
 -- The same, from where the last claim ended: entries of claimed jobs that the index cannot forget, because somebody's
@@ -81,8 +79,7 @@ WHERE id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING id, kind, queue, priority, attempt, max_attempts, coalesce(cardinality(errors), 0), args::text, metadata::text,
-    extract(epoch FROM statement_timestamp() - scheduled_at)::float8;
+-- include: claimed_jobs
 
 -- name: job_queues
 -- include: queues_with_jobs
