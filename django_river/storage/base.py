@@ -87,6 +87,14 @@ class InsertedJob(NamedTuple):
     max_attempts: int | None = None
 
 
+class Place(NamedTuple):
+    """Where a job stood in its queue when it was claimed, and how long it had been due then, in seconds."""
+
+    id: int
+    priority: int
+    waited: float
+
+
 class ClaimedJob(NamedTuple):
     """A job that this client has fetched and must answer for."""
 
@@ -104,6 +112,11 @@ class ClaimedJob(NamedTuple):
     #: How long it was due before it was claimed, in seconds.
     waited: float = 0.0
 
+    @property
+    def place(self) -> Place:
+        """Where it stood."""
+        return Place(self.id, self.priority, self.waited)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
@@ -111,8 +124,8 @@ class Demand:
 
     queue: str
     limit: int
-    #: A job that was claimed from the queue: those that stand before where it stood then may be left out.
-    after: ClaimedJob | None = None
+    #: Where a job of the queue stood that was claimed before: those that stand before it may be left out.
+    after: Place | None = None
 
 
 class JobSetState(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from django_river.storage.base import ClaimedJob
+from django_river.storage.base import Place
 
 #: How often claims begin at the start of the queue: as soon as there is news, if that costs no more than this, …
 CHEAP_SECONDS = 0.05
@@ -17,7 +17,7 @@ WALKS = 4
 
 
 class Bookmark:
-    """The last job that was claimed from a queue, where the next claim goes on. Used by the fetcher's thread.
+    """Where the last job that was claimed from a queue stood: the next claim goes on there. Used by the fetcher's thread.
 
     Every claimed job leaves an entry behind in the index, which the server may only forget when nobody can see that row any
     more. One transaction that stays open keeps them all, and a claim from the start of the queue walks past every one.
@@ -28,15 +28,15 @@ class Bookmark:
     def __init__(self) -> None:
         #: Whether somebody has said that there are new jobs; set from any thread.
         self.has_news = False
-        self._last: ClaimedJob | None = None
-        self._began_after: ClaimedJob | None = None
+        self._last: Place | None = None
+        self._began_after: Place | None = None
         self._began_at = 0.0
         self._start_at = 0.0
         self._is_cheap = True
         self._walks: deque[float] = deque(maxlen=WALKS)
 
-    def begin(self) -> ClaimedJob | None:
-        """A claim begins: the job after which it does; ``None`` for the start of the queue."""
+    def begin(self) -> Place | None:
+        """A claim begins: the place after which it does; ``None`` for the start of the queue."""
         self._began_at = time.monotonic()
         if self._began_at >= self._start_at or (self.has_news and self._is_cheap):
             self._last = None
@@ -46,8 +46,8 @@ class Bookmark:
         self._began_after = self._last
         return self._last
 
-    def end(self, last: ClaimedJob | None) -> bool:
-        """It has ended with this job, ``None`` if it found fewer than it wanted; whether there may be more."""
+    def end(self, last: Place | None) -> bool:
+        """It has ended with a job from this place, ``None`` if it found fewer than it wanted; whether there may be more."""
         self._last = last
         if self._began_after is not None:
             # What stands before has not been looked at.

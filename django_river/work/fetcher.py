@@ -141,7 +141,7 @@ class Fetcher(Service):
         is_full = is_cut or len(claimed) >= demand.limit
         if not _goes_on(producer) or (is_full and not claimed):
             return is_full
-        return producer.bookmark.end(claimed[-1].job if is_full else None)
+        return producer.bookmark.end(claimed[-1].job.place if is_full else None)
 
     def _claimed(self, claim: Callable[[], list[ClaimedJob]]) -> list[Attempt]:
         """Claim, and answer for what has been claimed: whether the answer comes or not."""

@@ -131,7 +131,7 @@ class TestOrder:
 
 
 def claimed_after(store, job: ClaimedJob) -> list[int]:
-    found = store.job_fetch(ME, [Demand(queue="default", limit=9, after=job)], 9)
+    found = store.job_fetch(ME, [Demand(queue="default", limit=9, after=job.place)], 9)
     return [job.id for job in found]
 
 
@@ -161,7 +161,7 @@ class TestAfterAJob:
         one, other = (JobFactory.create_batch(3, available=True, queue=queue) for queue in ("a", "b"))
         last = claim(store, 2, queue="a")[-1]
         Job.objects.filter(pk=one[0].pk).update(state="available")
-        asked = [Demand(queue="a", limit=9, after=last), Demand(queue="b", limit=9)]
+        asked = [Demand(queue="a", limit=9, after=last.place), Demand(queue="b", limit=9)]
 
         assert {job.id for job in store.job_fetch(ME, asked, 9)} == {one[2].id, *(job.id for job in other)}
 
@@ -187,12 +187,13 @@ class TestAfterAJob:
             scheduled_at=factory.LazyFunction(lambda: dice.choice(moments)),
         )
         expected = list(Job.objects.order_by("priority", "scheduled_at", "id").values_list("id", flat=True))
-        claimed, last = [], None
+        claimed, place = [], None
         while len(claimed) < 60:
-            asked = [Demand(queue=queue, limit=7, after=last) for queue in queues]
+            asked = [Demand(queue=queue, limit=7, after=place) for queue in queues]
             found = store.job_fetch(ME, asked, 7)
             claimed += [job.id for job in found]
             last = found[-1]
+            place = last.place
             settle(
                 store,
                 last,

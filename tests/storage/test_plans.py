@@ -55,12 +55,12 @@ STATEMENTS = {
     "fetch of one queue": (lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200)], 200), {FETCH}),
     "fetch of nine queues after a job": (
         lambda s, ids: s.job_fetch(
-            ME, [Demand(queue=f"q{n}", limit=50, after=claimed(id=ids[n])) for n in range(9)], 200
+            ME, [Demand(queue=f"q{n}", limit=50, after=claimed(id=ids[n]).place) for n in range(9)], 200
         ),
         {FETCH},
     ),
     "fetch of one queue after a job": (
-        lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200, after=claimed(id=ids[0]))], 200),
+        lambda s, ids: s.job_fetch(ME, [Demand(queue="q1", limit=200, after=claimed(id=ids[0]).place)], 200),
         {FETCH},
     ),
     "fetch": (

@@ -201,10 +201,11 @@ class Driver(LongJobsDriver):
             "limit": min(demand.limit, limit),
             "attempted_by_limit": ATTEMPTED_BY_LIMIT,
         }
-        if (last := demand.after) is None:
+        if demand.after is None:
             rows = self._run("job_fetch_of_queue", **params)
         else:
-            place = {"after_id": last.id, "after_priority": last.priority, "after_waited": last.waited}
+            id, priority, waited = demand.after
+            place = {"after_id": id, "after_priority": priority, "after_waited": waited}
             rows = self._run("job_fetch_of_queue_after", **params, **place)
         jobs = [ClaimedJob._make(row) for row in rows]
         jobs.sort(key=lambda job: (job.priority, -job.waited, job.id))
