@@ -17,7 +17,8 @@ LOCK_SECONDS = 1.0
 class Interrupt:
     """Raises :class:`JobInterrupted` in the thread that made it, from any other, until :meth:`end`.
 
-    Python delivers it before the next instruction. A thread that waits in C code gets it when that returns.
+    Python delivers it before the next instruction. A thread that waits in C code gets it when that returns. One that comes
+    to a destructor, or a callback of the garbage collector, is lost there.
     """
 
     def __init__(self) -> None:
@@ -58,9 +59,9 @@ class Interrupt:
         To take it back instead (with no exception) leaves Python 3.11 looking for it for ever, under a tracer without end.
         """
         try:
-            _raise_in(self._ident)
             while True:
-                pass
+                # Until one comes: it may come to a callback of the garbage collector first, which nothing leaves.
+                _raise_in(self._ident)
         except JobInterrupted:
             return
 

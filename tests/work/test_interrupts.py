@@ -97,6 +97,33 @@ def test_what_comes_when_the_job_is_over_does_no_harm(settled):
     threading.Event().wait(0.01)
 
 
+def test_what_is_lost_in_the_garbage_collector_is_not_waited_for(monkeypatch):
+    attempt, ended = attempt_at(), threading.Event()
+    attempt.cancel_reason = CancelReason.CANCEL
+    raise_in, raised = interrupts._raise_in, []
+
+    def lose_the_second(ident):
+        raised.append(ident)
+        if len(raised) != 2:
+            raise_in(ident)
+
+    monkeypatch.setattr(interrupts, "_raise_in", lose_the_second)
+
+    def work():
+        with suppress(JobInterrupted):
+            interrupts.call(attempt, lambda: None)
+        ended.set()
+
+    threading.Thread(target=work, daemon=True).start()
+
+    assert ended.wait(10)
+    assert len(raised) > 2
+
+
+# Whatever runs in the thread may be interrupted: also what others, such as hypothesis, have hung into the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in.*gc_callback:pytest.PytestUnraisableExceptionWarning"
+)
 def test_jobs_that_end_while_they_are_interrupted_leave_their_thread_unharmed():
     """Many jobs in one thread, each interrupted at about its end: none of it comes out anywhere else."""
     attempts, ended, problems = [attempt_at() for _ in range(2000)], [], []
