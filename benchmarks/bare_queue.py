@@ -41,18 +41,20 @@ class BareQueue:
         self.threads = threads
 
         self._claimed: SimpleQueue[Row | None] = SimpleQueue()
-        # Ids of jobs that are done; and how many threads may still add to them.
+        # Ids of jobs that are done; and whether none will be added.
         self._done: deque[int] = deque()
-        self._at_work = threads
+        self._are_all_done = False
 
     def work(self) -> None:
         """Claim, run and write, until all is done."""
-        parts = [self._claim, self._write, *[self._run] * self.threads]
-        started = [threading.Thread(target=part) for part in parts]
-        for thread in started:
+        writer = threading.Thread(target=self._write)
+        others = [threading.Thread(target=part) for part in [self._claim, *[self._run] * self.threads]]
+        for thread in (writer, *others):
             thread.start()
-        for thread in started:
+        for thread in others:
             thread.join()
+        self._are_all_done = True
+        writer.join()
 
     def _claim(self) -> None:
         began, claimed = time.monotonic(), 0
@@ -75,12 +77,11 @@ class BareQueue:
         while (row := self._claimed.get()) is not None:
             self.run(**json.loads(row[raw.ARGS]))
             self._done.append(row[0])
-        self._at_work -= 1
         connection.close()
 
     def _write(self) -> None:
         with closing(connect("default", name="raw")) as server:
-            while self._at_work or self._done:
+            while not self._are_all_done or self._done:
                 time.sleep(GATHER_SECONDS)
                 if ids := [self._done.popleft() for _ in range(len(self._done))]:
                     raw.complete(server, ids)
